@@ -1,0 +1,34 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLE_GENERATE_H
+#define QLE_GENERATE_H
+
+#include "model.h"
+
+/* Sampling. Randomness is counter-based: (seed, sequence, position), so results do not depend on
+ * how sequences are batched. */
+typedef struct qle_sampling {
+  double temperature; /* 0: the most likely token */
+  double top_p;       /* 1: all */
+  uint64_t seed;
+} qle_sampling;
+
+/* Draws the token of `sequence` at `position` from logits [vocab]; scratch has vocab members. */
+int32_t qle_sample(const qle_sampling *sampling, const float *logits, size_t vocab,
+                   uint64_t sequence, uint64_t position, float *scratch);
+
+/* Called with each new token; non-zero stops. */
+typedef int (*qle_token_fn)(void *user, int32_t token);
+
+/* Continues a prompt by at most `count` tokens or to an end token (kept out). */
+ql_status qle_generate(qle_model *model, const int32_t *prompt, size_t prompt_count, size_t count,
+                       const qle_sampling *sampling, qle_token_fn on_token, void *user,
+                       double *first_token_seconds, double *tokens_per_second, ql_error *error);
+
+/* Calibration text of the model's own: `sequences` texts of `length` tokens each into
+ * tokens [sequences, length]. Each starts with a token drawn uniformly by seed; temperature 1 as in
+ * data-free quantization (LLM-QAT, section 3.1: the first tokens greedy, then sampled). */
+ql_status qle_generate_calibration(qle_model *model, size_t sequences, size_t length,
+                                   uint64_t seed, int32_t *tokens, ql_error *error);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QUANTLIB_FORMAT_H
+#define QUANTLIB_FORMAT_H
+
+#include <quantlib/context.h>
+#include <quantlib/quantize.h>
+#include <quantlib/tensor.h>
+
+QL_BEGIN_DECLS
+
+/** Storage formats of quantized matrices. Values are pinned. Bytes: doc/formats/. @since 0.1 */
+typedef int32_t ql_format;
+enum {
+  QL_FORMAT_NONE = 0,
+  QL_FORMAT_GPTQ = 1,   /**< v1: zero points stored minus one */
+  QL_FORMAT_GPTQ_V2 = 2 /**< zero points stored as they are */
+};
+
+/** Format with that name ("gptq", "gptq_v2"), QL_FORMAT_NONE when there is none. @since 0.1 */
+QL_API ql_format ql_format_find(const char *name);
+
+/** Name of the i-th format, NULL past the last. @since 0.1 */
+QL_API const char *ql_format_list(size_t i, ql_format *format);
+
+/** Whether the format can hold a rows x cols matrix on this grid, act_order: with a group index that
+ *  is not c / block_cols. A refusal is QL_STATUS_UNSUPPORTED; the error says why and names the
+ *  formats that can. @since 0.1 */
+QL_API ql_status ql_format_admits(ql_format format, const ql_grid_config *grid, size_t rows,
+                                  size_t cols, int32_t act_order, ql_error *error);
+
+/** One stored tensor of a quantized matrix. @since 0.1 */
+typedef struct ql_format_part {
+  char suffix[16]; /**< "qweight", "qzeros", "scales", "g_idx": follows "<layer>." */
+  ql_dtype dtype;
+  int32_t rank;
+  size_t shape[2];
+} ql_format_part;
+
+#define QL_FORMAT_MAX_PARTS 8
+
+/** The parts of a rows x cols matrix on this grid, in a fixed order; *count is set.
+ *  parts has room for QL_FORMAT_MAX_PARTS. @since 0.1 */
+QL_API ql_status ql_format_parts(ql_format format, const ql_grid_config *grid, size_t rows,
+                                 size_t cols, ql_format_part *parts, size_t *count,
+                                 ql_error *error);
+
+/** Stores q into contiguous tensors of the types and shapes that ql_format_parts names. Nothing
+ *  wraps: a zero point that the format cannot hold is QL_STATUS_UNSUPPORTED. @since 0.1 */
+QL_API ql_status ql_format_encode(const ql_ctx *ctx, ql_format format, const ql_qmat *q,
+                                  const ql_tensor *parts, size_t count, ql_error *error);
+
+/** Facts about a stored matrix that its tensors do not say. @since 0.1 */
+typedef struct ql_format_decode_info {
+  size_t struct_size;
+  int32_t bits;
+  int32_t symmetric;   /**< 1, 0, or -1 when unknown */
+  size_t group;        /**< 0: one group per row */
+} ql_format_decode_info;
+
+/** Reads a matrix back. tensors are named by their suffixes (count of each); g_idx may be absent.
+ *  v1 zero points are field + 1 without a mask. Every index is checked. @since 0.1 */
+QL_API ql_status ql_format_decode(const ql_ctx *ctx, ql_format format,
+                                  const ql_format_decode_info *info,
+                                  const char *const *suffixes, const ql_tensor *tensors,
+                                  size_t count, ql_qmat **out, ql_error *error);
+
+QL_END_DECLS
+
+#endif

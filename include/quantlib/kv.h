@@ -1,0 +1,50 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QUANTLIB_KV_H
+#define QUANTLIB_KV_H
+
+#include <quantlib/context.h>
+#include <quantlib/tensor.h>
+
+QL_BEGIN_DECLS
+
+/** Keys and values of one sequence, for all layers. Storage is touched only through these calls.
+ *  Mutable: one owner. @since 0.1 */
+typedef struct ql_kv ql_kv;
+
+/** @since 0.1 */
+typedef struct ql_kv_config {
+  size_t struct_size;
+  size_t layers, heads, dim; /**< key/value heads and their size */
+  size_t capacity;           /**< tokens */
+  ql_dtype dtype;            /**< of the storage: F32 or F16 */
+  int32_t reserved;
+} ql_kv_config;
+
+#define QL_KV_CONFIG_INIT {sizeof(ql_kv_config), 0, 0, 0, 0, QL_DTYPE_F32, 0}
+
+QL_API ql_status ql_kv_create(const ql_ctx *ctx, const ql_kv_config *config, ql_kv **out,
+                              ql_error *error);
+QL_API void ql_kv_destroy(ql_kv *kv);
+
+/** Tokens that a layer holds. @since 0.1 */
+QL_API size_t ql_kv_length(const ql_kv *kv, size_t layer);
+
+/** Shortens every layer to at most `length` tokens; 0 empties the cache. @since 0.1 */
+QL_API void ql_kv_truncate(ql_kv *kv, size_t length);
+
+/** Appends t tokens to a layer: k and v [t, heads, dim], f32. QL_STATUS_OVERFLOW when the capacity
+ *  does not suffice. @since 0.1 */
+QL_API ql_status ql_kv_append(const ql_ctx *ctx, ql_kv *kv, size_t layer, const ql_tensor *k,
+                              const ql_tensor *v, ql_error *error);
+
+/** Causal attention of the last t tokens of a layer: q and out [t, q_heads, dim], f32, q_heads a
+ *  multiple of the key/value heads. out = softmax(scale q k^T) v over the tokens up to the query's
+ *  own position, of these the last `window` ones (0: all). Same bits on every ISA and for any way
+ *  of cutting tokens into calls. @since 0.1 */
+QL_API ql_status ql_kv_attend(const ql_ctx *ctx, const ql_kv *kv, size_t layer, const ql_tensor *q,
+                              float scale, size_t window, const ql_tensor *out, ql_error *error);
+
+QL_END_DECLS
+
+#endif

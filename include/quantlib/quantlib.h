@@ -1,0 +1,22 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QUANTLIB_QUANTLIB_H
+#define QUANTLIB_QUANTLIB_H
+
+/* All stable headers of the library. libquantlib-threads has its own, <quantlib/threads.h>. */
+
+#include <quantlib/algo/gptq.h>
+#include <quantlib/context.h>
+#include <quantlib/format.h>
+#include <quantlib/io.h>
+#include <quantlib/kv.h>
+#include <quantlib/ops.h>
+#include <quantlib/quantize.h>
+#include <quantlib/runtime.h>
+#include <quantlib/stats.h>
+#include <quantlib/status.h>
+#include <quantlib/tensor.h>
+#include <quantlib/types.h>
+#include <quantlib/version.h>
+
+#endif
