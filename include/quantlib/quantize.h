@@ -66,7 +66,8 @@ typedef struct ql_qmat_view {
   int32_t reserved;
   const uint8_t *codes;          /**< [rows, cols], 0 .. 2^bits - 1 */
   const float *scales;           /**< [ceil(rows / block_rows), groups] */
-  const int16_t *zeros;          /**< same shape; 0 .. 2^bits */
+  const int16_t *zeros;          /**< same shape; 0 .. 2^bits; symmetric kinds: 2^(bits-1), which
+                                      ql_qmat_create supplies when this is NULL */
   const int32_t *g_idx;          /**< [cols], group of each column; NULL: c / block_cols */
   const int32_t *perm;           /**< [cols], order in which columns were quantized; NULL: natural */
 } ql_qmat_view;
