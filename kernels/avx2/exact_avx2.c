@@ -1,0 +1,96 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+#error "this file needs -mavx2 -mfma -mf16c -mbmi2"
+#endif
+
+#include "qlk_exact.h"
+#include "qlk_half.h"
+
+#include <immintrin.h>
+
+static __m128i load8x16(const void *src, size_t i)
+{
+  return _mm_loadu_si128((const __m128i *)(const void *)((const unsigned char *)src + 2 * i));
+}
+
+static void store8x16(void *dst, size_t i, __m128i v)
+{
+  _mm_storeu_si128((__m128i *)(void *)((unsigned char *)dst + 2 * i), v);
+}
+
+static void qlk_cvt_f32_f16_avx2(const void *src, size_t n, float *dst)
+{
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(load8x16(src, i)));
+  for (; i < n; i++)
+    dst[i] = qlk_f16_to_f32(qlk_load16(src, i));
+}
+
+static void qlk_cvt_f32_bf16_avx2(const void *src, size_t n, float *dst)
+{
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256i wide = _mm256_cvtepu16_epi32(load8x16(src, i));
+    _mm256_storeu_ps(dst + i, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16)));
+  }
+  for (; i < n; i++)
+    dst[i] = qlk_bf16_to_f32(qlk_load16(src, i));
+}
+
+static void qlk_cvt_f16_f32_avx2(const float *src, size_t n, void *dst)
+{
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    store8x16(dst, i, _mm256_cvtps_ph(_mm256_loadu_ps(src + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i < n; i++)
+    qlk_store16(dst, i, qlk_f32_to_f16(src[i]));
+}
+
+/* The upper halves of eight f32 after rounding. */
+static __m256i round_bf16(__m256 f)
+{
+  const __m256i u = _mm256_castps_si256(f);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i near = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+  const __m256i quiet = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(f, f, _CMP_UNORD_Q));
+  return _mm256_srli_epi32(_mm256_blendv_epi8(near, quiet, nan), 16);
+}
+
+static void qlk_cvt_bf16_f32_avx2(const float *src, size_t n, void *dst)
+{
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m256i wide = round_bf16(_mm256_loadu_ps(src + i));
+    store8x16(dst, i,
+              _mm_packus_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1)));
+  }
+  for (; i < n; i++)
+    qlk_store16(dst, i, qlk_f32_to_bf16(src[i]));
+}
+
+static void qlk_dequant_f32_u8_avx2(const uint8_t *codes, size_t n, float scale, int32_t zero,
+                                    float *dst)
+{
+  const __m256 s = _mm256_set1_ps(scale);
+  const __m256i z = _mm256_set1_epi32(zero);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m128i c = _mm_loadl_epi64((const __m128i *)(const void *)(codes + i));
+    const __m256i d = _mm256_sub_epi32(_mm256_cvtepu8_epi32(c), z);
+    _mm256_storeu_ps(dst + i, _mm256_mul_ps(s, _mm256_cvtepi32_ps(d)));
+  }
+  for (; i < n; i++)
+    dst[i] = scale * (float)((int32_t)codes[i] - zero);
+}
+
+void qlk_fill_exact_avx2(qlk_exact *t)
+{
+  t->f16_to_f32 = qlk_cvt_f32_f16_avx2;
+  t->bf16_to_f32 = qlk_cvt_f32_bf16_avx2;
+  t->f32_to_f16 = qlk_cvt_f16_f32_avx2;
+  t->f32_to_bf16 = qlk_cvt_bf16_f32_avx2;
+  t->dequant = qlk_dequant_f32_u8_avx2;
+}

@@ -1,0 +1,12 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+#error "this file needs -mavx2 -mfma -mf16c -mbmi2"
+#endif
+
+#include "qlk_table.h"
+
+void qlk_fill_avx2(qlk_table *t)
+{
+  qlk_fill_exact_avx2(&t->exact);
+}

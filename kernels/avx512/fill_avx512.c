@@ -1,0 +1,13 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || \
+    !defined(__AVX512VL__)
+#error "this file needs -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+#endif
+
+#include "qlk_table.h"
+
+void qlk_fill_avx512(qlk_table *t)
+{
+  qlk_fill_exact_avx512(&t->exact);
+}

@@ -1,0 +1,88 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file needs aarch64 with Advanced SIMD"
+#endif
+
+#include "qlk_exact.h"
+#include "qlk_half.h"
+
+#include <arm_neon.h>
+
+/* Loads by bytes: the source may be at an odd address. */
+static uint16x4_t load4x16(const void *src, size_t i)
+{
+  return vreinterpret_u16_u8(vld1_u8((const unsigned char *)src + 2 * i));
+}
+
+static void store4x16(void *dst, size_t i, uint16x4_t v)
+{
+  vst1_u8((unsigned char *)dst + 2 * i, vreinterpret_u8_u16(v));
+}
+
+static void qlk_cvt_f32_f16_neon(const void *src, size_t n, float *dst)
+{
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4)
+    vst1q_f32(dst + i, vcvt_f32_f16(vreinterpret_f16_u16(load4x16(src, i))));
+  for (; i < n; i++)
+    dst[i] = qlk_f16_to_f32(qlk_load16(src, i));
+}
+
+static void qlk_cvt_f32_bf16_neon(const void *src, size_t n, float *dst)
+{
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4)
+    vst1q_f32(dst + i, vreinterpretq_f32_u32(vshll_n_u16(load4x16(src, i), 16)));
+  for (; i < n; i++)
+    dst[i] = qlk_bf16_to_f32(qlk_load16(src, i));
+}
+
+static void qlk_cvt_f16_f32_neon(const float *src, size_t n, void *dst)
+{
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4)
+    store4x16(dst, i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(src + i))));
+  for (; i < n; i++)
+    qlk_store16(dst, i, qlk_f32_to_f16(src[i]));
+}
+
+static void qlk_cvt_bf16_f32_neon(const float *src, size_t n, void *dst)
+{
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    const float32x4_t f = vld1q_f32(src + i);
+    const uint32x4_t u = vreinterpretq_u32_f32(f);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    const uint32x4_t near = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
+    const uint32x4_t quiet = vorrq_u32(u, vdupq_n_u32(0x400000));
+    store4x16(dst, i, vshrn_n_u32(vbslq_u32(vceqq_f32(f, f), near, quiet), 16));
+  }
+  for (; i < n; i++)
+    qlk_store16(dst, i, qlk_f32_to_bf16(src[i]));
+}
+
+static void qlk_dequant_f32_u8_neon(const uint8_t *codes, size_t n, float scale, int32_t zero,
+                                    float *dst)
+{
+  const int16x8_t z = vdupq_n_s16((int16_t)zero);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const int16x8_t d = vsubq_s16(vreinterpretq_s16_u16(vmovl_u8(vld1_u8(codes + i))), z);
+    const float32x4_t lo = vcvtq_f32_s32(vmovl_s16(vget_low_s16(d)));
+    const float32x4_t hi = vcvtq_f32_s32(vmovl_high_s16(d));
+    vst1q_f32(dst + i, vmulq_n_f32(lo, scale));
+    vst1q_f32(dst + i + 4, vmulq_n_f32(hi, scale));
+  }
+  for (; i < n; i++)
+    dst[i] = scale * (float)((int32_t)codes[i] - zero);
+}
+
+void qlk_fill_exact_neon(qlk_exact *t)
+{
+  t->f16_to_f32 = qlk_cvt_f32_f16_neon;
+  t->bf16_to_f32 = qlk_cvt_f32_bf16_neon;
+  t->f32_to_f16 = qlk_cvt_f16_f32_neon;
+  t->f32_to_bf16 = qlk_cvt_bf16_f32_neon;
+  t->dequant = qlk_dequant_f32_u8_neon;
+}

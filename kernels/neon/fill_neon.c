@@ -1,0 +1,12 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file needs aarch64 with Advanced SIMD"
+#endif
+
+#include "qlk_table.h"
+
+void qlk_fill_neon(qlk_table *t)
+{
+  qlk_fill_exact_neon(&t->exact);
+}

@@ -1,0 +1,23 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLK_EXACT_H
+#define QLK_EXACT_H
+
+#include "qlk_types.h"
+
+/* Exact class: the same bits on every ISA. Sources and targets at any alignment, no overlap. */
+typedef struct qlk_exact {
+  void (*f16_to_f32)(const void *src, size_t n, float *dst);
+  void (*bf16_to_f32)(const void *src, size_t n, float *dst);
+  void (*f32_to_f16)(const float *src, size_t n, void *dst);
+  void (*f32_to_bf16)(const float *src, size_t n, void *dst);
+  /* dst[i] = scale * (float)(codes[i] - zero), one rounding; zero in 0..256. */
+  void (*dequant)(const uint8_t *codes, size_t n, float scale, int32_t zero, float *dst);
+} qlk_exact;
+
+void qlk_fill_exact_scalar(qlk_exact *t);
+void qlk_fill_exact_avx2(qlk_exact *t);
+void qlk_fill_exact_avx512(qlk_exact *t);
+void qlk_fill_exact_neon(qlk_exact *t);
+
+#endif

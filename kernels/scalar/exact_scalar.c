@@ -1,0 +1,44 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "qlk_exact.h"
+#include "qlk_half.h"
+
+static void qlk_cvt_f32_f16_scalar(const void *src, size_t n, float *dst)
+{
+  for (size_t i = 0; i < n; i++)
+    dst[i] = qlk_f16_to_f32(qlk_load16(src, i));
+}
+
+static void qlk_cvt_f32_bf16_scalar(const void *src, size_t n, float *dst)
+{
+  for (size_t i = 0; i < n; i++)
+    dst[i] = qlk_bf16_to_f32(qlk_load16(src, i));
+}
+
+static void qlk_cvt_f16_f32_scalar(const float *src, size_t n, void *dst)
+{
+  for (size_t i = 0; i < n; i++)
+    qlk_store16(dst, i, qlk_f32_to_f16(src[i]));
+}
+
+static void qlk_cvt_bf16_f32_scalar(const float *src, size_t n, void *dst)
+{
+  for (size_t i = 0; i < n; i++)
+    qlk_store16(dst, i, qlk_f32_to_bf16(src[i]));
+}
+
+static void qlk_dequant_f32_u8_scalar(const uint8_t *codes, size_t n, float scale, int32_t zero,
+                                      float *dst)
+{
+  for (size_t i = 0; i < n; i++)
+    dst[i] = scale * (float)((int32_t)codes[i] - zero);
+}
+
+void qlk_fill_exact_scalar(qlk_exact *t)
+{
+  t->f16_to_f32 = qlk_cvt_f32_f16_scalar;
+  t->bf16_to_f32 = qlk_cvt_f32_bf16_scalar;
+  t->f32_to_f16 = qlk_cvt_f16_f32_scalar;
+  t->f32_to_bf16 = qlk_cvt_bf16_f32_scalar;
+  t->dequant = qlk_dequant_f32_u8_scalar;
+}
