@@ -27,7 +27,8 @@ ql_status ql_tensor_bytes(ql_dtype dtype, int32_t rank, const size_t *shape, siz
     return QL_STATUS_INVALID_ARGUMENT;
   size_t total;
   QLI_TRY(row_bytes(dtype, rank ? shape[rank - 1] : 1, &total));
-  for (int32_t i = 0; i + 1 < rank; i++)
+  /* From the inside out, so that an outer 0 cannot hide an overflow of the strides. */
+  for (int32_t i = rank - 2; i >= 0; i--)
     if (!qli_mul_size(total, shape[i], &total))
       return QL_STATUS_OVERFLOW;
   if (total > PTRDIFF_MAX)
@@ -96,9 +97,18 @@ void qli_row_to_f32(ql_dtype dtype, const void *src, ptrdiff_t stride, size_t n,
     double d;
     switch (dtype) {
     case QL_DTYPE_F32: memcpy(&dst[i], p, sizeof dst[i]); break;
-    case QL_DTYPE_F16: memcpy(&h, p, sizeof h); dst[i] = qli_f16_to_f32(h); break;
-    case QL_DTYPE_BF16: memcpy(&h, p, sizeof h); dst[i] = qli_bf16_to_f32(h); break;
-    default: memcpy(&d, p, sizeof d); dst[i] = (float)d; break;
+    case QL_DTYPE_F16:
+      memcpy(&h, p, sizeof h);
+      dst[i] = qli_f16_to_f32(h);
+      break;
+    case QL_DTYPE_BF16:
+      memcpy(&h, p, sizeof h);
+      dst[i] = qli_bf16_to_f32(h);
+      break;
+    default:
+      memcpy(&d, p, sizeof d);
+      dst[i] = (float)d;
+      break;
     }
   }
 }
@@ -111,9 +121,18 @@ void qli_row_from_f32(ql_dtype dtype, const float *src, size_t n, void *dst, ptr
     double d;
     switch (dtype) {
     case QL_DTYPE_F32: memcpy(p, &src[i], sizeof src[i]); break;
-    case QL_DTYPE_F16: h = qli_f32_to_f16(src[i]); memcpy(p, &h, sizeof h); break;
-    case QL_DTYPE_BF16: h = qli_f32_to_bf16(src[i]); memcpy(p, &h, sizeof h); break;
-    default: d = src[i]; memcpy(p, &d, sizeof d); break;
+    case QL_DTYPE_F16:
+      h = qli_f32_to_f16(src[i]);
+      memcpy(p, &h, sizeof h);
+      break;
+    case QL_DTYPE_BF16:
+      h = qli_f32_to_bf16(src[i]);
+      memcpy(p, &h, sizeof h);
+      break;
+    default:
+      d = src[i];
+      memcpy(p, &d, sizeof d);
+      break;
     }
   }
 }
@@ -212,8 +231,8 @@ ql_status ql_tensor_check_finite(const ql_ctx *ctx, const ql_tensor *t, ql_error
     const unsigned char *row = (const unsigned char *)t->data + row_offset(t, r);
     for (size_t c = 0; c < cols; c += CHUNK) {
       const size_t n = qli_min_size(CHUNK, cols - c);
-      qli_row_to_f32(t->dtype, row + (ptrdiff_t)c * t->stride[t->rank - 1],
-                     t->stride[t->rank - 1], n, buffer);
+      qli_row_to_f32(t->dtype, row + (ptrdiff_t)c * t->stride[t->rank - 1], t->stride[t->rank - 1],
+                     n, buffer);
       for (size_t i = 0; i < n; i++)
         if (!isfinite(buffer[i])) {
           qli_fail(error, QL_STATUS_NUMERIC, "%s at row %zu, column %zu",
