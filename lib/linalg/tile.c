@@ -1,0 +1,116 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "tile.h"
+
+#include "checked.h"
+
+#include <string.h>
+
+enum { MR = 4, NR = 8 };
+
+static void tile_f32(size_t depth, const float *a, const float *b, float *c, size_t ldc)
+{
+  float sum[MR][NR];
+  for (size_t i = 0; i < MR; i++)
+    memcpy(sum[i], c + i * ldc, sizeof sum[i]);
+  for (size_t d = 0; d < depth; d++, a += QLI_PANEL, b += QLI_PANEL)
+    for (size_t i = 0; i < MR; i++)
+      for (size_t j = 0; j < NR; j++)
+        sum[i][j] += a[i] * b[j];
+  for (size_t i = 0; i < MR; i++)
+    memcpy(c + i * ldc, sum[i], sizeof sum[i]);
+}
+
+static void tile_f64(size_t depth, const double *a, const double *b, double *c, size_t ldc)
+{
+  double sum[MR][NR];
+  for (size_t i = 0; i < MR; i++)
+    memcpy(sum[i], c + i * ldc, sizeof sum[i]);
+  for (size_t d = 0; d < depth; d++, a += QLI_PANEL, b += QLI_PANEL)
+    for (size_t i = 0; i < MR; i++)
+      for (size_t j = 0; j < NR; j++)
+        sum[i][j] += a[i] * b[j];
+  for (size_t i = 0; i < MR; i++)
+    memcpy(c + i * ldc, sum[i], sizeof sum[i]);
+}
+
+qli_tile_ops qli_tile_ops_f32(const ql_ctx *ctx)
+{
+  (void)ctx;
+  return (qli_tile_ops){sizeof(float), MR, NR, tile_f32, NULL};
+}
+
+qli_tile_ops qli_tile_ops_f64(const ql_ctx *ctx)
+{
+  (void)ctx;
+  return (qli_tile_ops){sizeof(double), MR, NR, NULL, tile_f64};
+}
+
+void qli_pack_f32(const float *src, size_t across, size_t along, size_t width, size_t depth,
+                  int negate, float *dst)
+{
+  const float sign = negate ? -1.0f : 1.0f;
+  for (size_t d = 0; d < depth; d++) {
+    float *row = dst + d * QLI_PANEL;
+    const float *from = src + d * along;
+    for (size_t i = 0; i < width; i++)
+      row[i] = sign * from[i * across];
+    memset(row + width, 0, (QLI_PANEL - width) * sizeof *row);
+  }
+}
+
+void qli_pack_f64(const double *src, size_t across, size_t along, size_t width, size_t depth,
+                  int negate, double *dst)
+{
+  const double sign = negate ? -1.0 : 1.0;
+  for (size_t d = 0; d < depth; d++) {
+    double *row = dst + d * QLI_PANEL;
+    const double *from = src + d * along;
+    for (size_t i = 0; i < width; i++)
+      row[i] = sign * from[i * across];
+    memset(row + width, 0, (QLI_PANEL - width) * sizeof *row);
+  }
+}
+
+static void run_kernel(const qli_tile_ops *ops, size_t depth, const void *a, const void *b, void *c,
+                       size_t ldc)
+{
+  if (ops->f64 != NULL)
+    ops->f64(depth, a, b, c, ldc);
+  else
+    ops->f32(depth, a, b, c, ldc);
+}
+
+/* A register tile that reaches over the edge of C goes through a buffer. */
+static void edge_tile(const qli_tile_ops *ops, size_t depth, const void *a, const void *b,
+                      unsigned char *c, size_t ldc, size_t rows, size_t cols)
+{
+  double buffer[QLI_REG_TILE];
+  unsigned char *t = (unsigned char *)buffer;
+  const size_t pitch = ops->nr * ops->size, step = ldc * ops->size, bytes = cols * ops->size;
+  memset(t, 0, ops->mr * pitch);
+  for (size_t i = 0; i < rows; i++)
+    memcpy(t + i * pitch, c + i * step, bytes);
+  run_kernel(ops, depth, a, b, t, ops->nr);
+  for (size_t i = 0; i < rows; i++)
+    memcpy(c + i * step, t + i * pitch, bytes);
+}
+
+void qli_tile_add(const qli_tile_ops *ops, size_t depth, const void *a, const void *b, void *c,
+                  size_t ldc, size_t rows, size_t cols, int upper)
+{
+  const unsigned char *pa = a, *pb = b;
+  unsigned char *pc = c;
+  for (size_t j = 0; j < cols; j += ops->nr) {
+    const size_t w = qli_min_size(ops->nr, cols - j);
+    const size_t last = upper ? qli_min_size(rows, j + w) : rows;
+    for (size_t i = 0; i < last; i += ops->mr) {
+      const size_t h = qli_min_size(ops->mr, rows - i);
+      unsigned char *at = pc + (i * ldc + j) * ops->size;
+      if (h == ops->mr && w == ops->nr)
+        run_kernel(ops, depth, pa + i * ops->size, pb + j * ops->size, at, ldc);
+      else
+        edge_tile(ops, depth, pa + i * ops->size, pb + j * ops->size, at, ldc, h, w);
+    }
+  }
+}
