@@ -18,7 +18,7 @@ typedef enum { QLE_ROPE_DEFAULT, QLE_ROPE_LINEAR, QLE_ROPE_LLAMA3, QLE_ROPE_YARN
 typedef struct qle_rope {
   qle_rope_kind kind;
   double theta, factor;
-  double low_freq_factor, high_freq_factor; /* llama3 */
+  double low_freq_factor, high_freq_factor;      /* llama3 */
   double beta_fast, beta_slow, attention_factor; /* yarn; attention_factor 0: derived */
   double mscale, mscale_all_dim;
   int truncate;
@@ -33,23 +33,45 @@ typedef struct qle_quant {
   int symmetric, act_order;
 } qle_quant;
 
+#define QLE_MAX_LAYERS 1024
+#define QLE_MAX_EOS 16
+
+/* Rules of "dynamic": layers that differ from the rest. */
+typedef struct qle_quant_rules qle_quant_rules;
+
 typedef struct qle_config {
   qle_arch arch;
   size_t hidden, ffn, layers, heads, kv_heads, head_dim, vocab, context;
   float rms_eps;
   qle_rope rope;
-  size_t window;         /* sliding window, 0: none */
-  size_t window_from;    /* first layer that uses it (Qwen: max_window_layers) */
-  int attention_bias, output_bias, mlp_bias, qk_norm, tied;
-  int32_t eos[8];
+  size_t window;                        /* sliding window, 0: none */
+  uint8_t windowed[QLE_MAX_LAYERS / 8]; /* bit per layer: uses it; see qle_config_window */
+  int attention_bias;                   /* q, k and v have a bias */
+  int output_bias;                      /* o has one */
+  int mlp_bias;                         /* gate, up and down have one */
+  int qk_norm;                          /* each head of q and k is normalized */
+  int tied;                             /* the head is the embedding */
+  int32_t eos[QLE_MAX_EOS];
   size_t eos_count;
   int32_t bos; /* -1: none */
   qle_quant quant;
+  qle_quant_rules *rules; /* NULL: none */
 } qle_config;
 
-/* Reads the configuration of a model directory. Impossible values are an error that names file,
- * key and value. */
+/* Reads the configuration of a model directory: config.json, and where they are there
+ * generation_config.json and quantize_config.json. Keys that are absent get the default of the
+ * model's class in transformers. Impossible values are an error that names file, key and value.
+ * Owned by the caller: qle_config_free. */
 ql_status qle_config_read(const char *dir, qle_config *config, ql_error *error);
+void qle_config_free(qle_config *config);
 
+/* Sliding window of a layer, 0: none. */
+size_t qle_config_window(const qle_config *config, size_t layer);
+
+/* How the linear layer of that full name ("model.layers.0.self_attn.q_proj") is stored, if it is
+ * quantized: the common parameters or those of the first rule of "dynamic" that matches its name.
+ * format QL_FORMAT_NONE: it is left in floating point. */
+ql_status qle_config_layer_quant(const qle_config *config, const char *layer, qle_quant *quant,
+                                 ql_error *error);
 
 #endif

@@ -128,7 +128,7 @@ static int read_all(int fd, char *bytes, size_t size, size_t *got)
 static ql_status read_open(int fd, const char *path, size_t limit, char **bytes, size_t *size,
                            ql_error *error)
 {
-  size_t length;
+  size_t length = 0;
   QLE_TRY(file_size(fd, path, limit, &length, error));
   char *buffer = malloc(length + 1);
   if (buffer == NULL)
