@@ -13,22 +13,27 @@ typedef struct qle_sampling {
   uint64_t seed;
 } qle_sampling;
 
-/* Draws the token of `sequence` at `position` from logits [vocab]; scratch has vocab members. */
-int32_t qle_sample(const qle_sampling *sampling, const float *logits, size_t vocab,
-                   uint64_t sequence, uint64_t position, float *scratch);
+/* Draws the token of `sequence` at `position` from logits [vocab], which are overwritten with
+ * probabilities. Logits may be -Inf (never drawn); NaN is QL_STATUS_NUMERIC. */
+ql_status qle_sample(const ql_ctx *ctx, const qle_sampling *sampling, float *logits, size_t vocab,
+                     uint64_t sequence, uint64_t position, int32_t *token, ql_error *error);
 
 /* Called with each new token; non-zero stops. */
 typedef int (*qle_token_fn)(void *user, int32_t token);
 
-/* Continues a prompt by at most `count` tokens or to an end token (kept out). */
+/* Continues a prompt by at most `count` tokens, to an end token (kept out) or to the end of the
+ * model's context. The two times may be NULL; tokens_per_second is of the tokens after the first.
+ */
 ql_status qle_generate(qle_model *model, const int32_t *prompt, size_t prompt_count, size_t count,
                        const qle_sampling *sampling, qle_token_fn on_token, void *user,
                        double *first_token_seconds, double *tokens_per_second, ql_error *error);
 
 /* Calibration text of the model's own: `sequences` texts of `length` tokens each into
- * tokens [sequences, length]. Each starts with a token drawn uniformly by seed; temperature 1 as in
- * data-free quantization (LLM-QAT, section 3.1: the first tokens greedy, then sampled). */
-ql_status qle_generate_calibration(qle_model *model, size_t sequences, size_t length,
-                                   uint64_t seed, int32_t *tokens, ql_error *error);
+ * tokens [sequences, length]. Each starts with a token drawn uniformly; the next few are the most
+ * likely ones, the rest is drawn at temperature 1, as in data-free quantization (LLM-QAT, Liu et
+ * al. 2023, section 3.1). End tokens are never drawn. All sequences advance together. The same
+ * tokens for any number of threads. */
+ql_status qle_generate_calibration(qle_model *model, size_t sequences, size_t length, uint64_t seed,
+                                   int32_t *tokens, ql_error *error);
 
 #endif

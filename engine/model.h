@@ -24,7 +24,9 @@ typedef struct qle_model_options {
 } qle_model_options;
 
 /* Opens a model directory: float or quantized safetensors. Every tensor that the configuration
- * implies must be there in the right shape and type. */
+ * implies must be there in the right shape and type, and none that it does not explain. Weights
+ * that are loaded are checked for NaN and Inf. A model is mutable (it owns the scratch memory of
+ * its calls): one owner. The context must outlive it. */
 ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_options *options,
                          qle_model **out, ql_error *error);
 void qle_model_close(qle_model *model);
@@ -37,10 +39,12 @@ const ql_ctx *qle_model_ctx(const qle_model *model);
 ql_status qle_block_load(qle_model *model, size_t layer, ql_error *error);
 void qle_block_unload(qle_model *model, size_t layer);
 
-/* Puts other weights in the place of a linear of a loaded block, which then owns them. */
+/* Puts other weights in the place of a linear of a loaded block, which then owns them. The bias
+ * stays. */
 void qle_block_replace(qle_model *model, size_t layer, qle_linear which, ql_packed *packed);
 
-/* A view of the stored float weights [out, in] of a linear, and its bias (data NULL if none). */
+/* A view of the stored float weights [out, in] of a linear, and its bias (data NULL if none). A
+ * quantized layer has none: QL_STATUS_UNSUPPORTED. Either output may be NULL. */
 ql_status qle_block_weight(const qle_model *model, size_t layer, qle_linear which,
                            ql_tensor *weight, ql_tensor *bias, ql_error *error);
 
@@ -68,7 +72,9 @@ typedef enum {
   QLE_INPUTS
 } qle_input;
 
-/* Sees the input of linears of a block before they use it; anything but QL_STATUS_OK ends the pass. */
+/* Sees the input of linears of a block before they use it; anything but QL_STATUS_OK ends the pass.
+ * Long inputs go through a block in pieces of some hundred rows, so an observer is called several
+ * times, with the rows in their order. */
 typedef ql_status (*qle_observer)(void *user, qle_input point, const ql_tensor *x,
                                   ql_error *error);
 
@@ -81,12 +87,14 @@ ql_status qle_block_attention(qle_model *model, size_t layer, const qle_batch *b
 ql_status qle_block_mlp(qle_model *model, size_t layer, size_t rows, float *x, int stop_at,
                         qle_observer observe, void *user, ql_error *error);
 
-/* logits [count, vocab] f32 of chosen rows of x [rows, hidden]: final norm and head. */
+/* logits [count, vocab] f32 of chosen rows of x [rows, hidden]: final norm and head. chosen NULL:
+ * the first count rows. */
 ql_status qle_model_head(const qle_model *model, const float *x, const size_t *chosen,
                          size_t count, float *logits, ql_error *error);
 
 /* All of it: tokens of a batch to logits, of the last token of each sequence only ([sequences,
- * vocab]) when last_only is set, else of all ([rows, vocab]). */
+ * vocab]) when last_only is set, else of all ([rows, vocab]). When it fails the caches are as they
+ * were. */
 ql_status qle_model_forward(qle_model *model, const qle_batch *batch, const int32_t *tokens,
                             int last_only, float *logits, ql_error *error);
 

@@ -1,0 +1,263 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "model_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A position in the rows of a batch: offset in the tokens of a sequence. */
+typedef struct cursor {
+  size_t sequence, offset;
+} cursor;
+
+/* Rows from the cursor on that belong to one sequence, at most `limit`; moves the cursor behind
+ * them. *sequence is the one. */
+static size_t next_run(const qle_batch *batch, cursor *at, size_t limit, size_t *sequence)
+{
+  while (at->sequence < batch->sequences && at->offset == batch->lengths[at->sequence]) {
+    at->sequence++;
+    at->offset = 0;
+  }
+  if (at->sequence == batch->sequences)
+    return 0;
+  const size_t left = batch->lengths[at->sequence] - at->offset;
+  const size_t count = left < limit ? left : limit;
+  *sequence = at->sequence;
+  at->offset += count;
+  return count;
+}
+
+static ql_status total_rows(const qle_batch *batch, size_t *rows, ql_error *error)
+{
+  *rows = 0;
+  for (size_t i = 0; i < batch->sequences; i++)
+    if (!qle_add(*rows, batch->lengths[i], rows))
+      return qle_fail(error, QL_STATUS_OVERFLOW, "the batch has too many rows");
+  return QL_STATUS_OK;
+}
+
+static ql_status need_block(const qle_model *model, size_t layer, const qle_block **block,
+                            ql_error *error)
+{
+  if (layer >= model->config.layers || !model->blocks[layer].loaded)
+    return qle_fail(error, QL_STATUS_INVALID_ARGUMENT, "block %zu is not loaded", layer);
+  *block = &model->blocks[layer];
+  return QL_STATUS_OK;
+}
+
+static ql_status get_buffer(const qle_model *model, qle_buf which, size_t rows, size_t cols,
+                            float **out, ql_error *error)
+{
+  *out = qle_scratch_get(model->scratch, which, rows, cols, sizeof(float));
+  if (*out == NULL)
+    return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for activations [%zu, %zu]", rows, cols);
+  return QL_STATUS_OK;
+}
+
+/* What a piece of at most QLE_CHUNK rows needs while it goes through half a block. */
+typedef struct piece {
+  qle_model *model;
+  const qle_block *block;
+  size_t layer, rows;
+  float *x;    /* [rows, hidden], in place */
+  float *norm; /* [rows, hidden] */
+  int stop_at;
+  qle_observer observe;
+  void *user;
+  ql_error *error;
+} piece;
+
+/* Shows the input of linears to the observer; *stop is set where the pass ends. */
+static ql_status show(const piece *p, qle_input point, const float *x, size_t cols, int *stop)
+{
+  *stop = p->stop_at == (int)point;
+  if (p->observe == NULL)
+    return QL_STATUS_OK;
+  const ql_tensor view = qle_view(x, p->rows, cols);
+  return p->observe(p->user, point, &view, p->error);
+}
+
+static ql_status normalize(const piece *p, const float *weight)
+{
+  const qle_config *config = &p->model->config;
+  const ql_tensor in = qle_view(p->x, p->rows, config->hidden);
+  const ql_tensor out = qle_view(p->norm, p->rows, config->hidden);
+  ql_tensor gain;
+  QLE_TRY(ql_tensor_init(&gain, (void *)(uintptr_t)weight, QL_DTYPE_F32, 1, &config->hidden));
+  return ql_rms_norm(p->model->ctx, &in, &gain, config->rms_eps, &out, p->error);
+}
+
+/* x += w(y). */
+static ql_status add_product(const piece *p, qle_linear which, const float *y, size_t k)
+{
+  const size_t hidden = p->model->config.hidden;
+  float *out;
+  QLE_TRY(get_buffer(p->model, QLE_BUF_OUT, p->rows, hidden, &out, p->error));
+  QLE_TRY(
+      qle_linear_apply(p->model, &p->block->linears[which], y, out, p->rows, k, hidden, p->error));
+  const ql_tensor from = qle_view(out, p->rows, hidden), to = qle_view(p->x, p->rows, hidden);
+  return ql_add(p->model->ctx, &from, &to, p->error);
+}
+
+static ql_tensor heads_view(const float *data, size_t rows, size_t heads, size_t dim)
+{
+  ql_tensor view;
+  const size_t shape[3] = {rows, heads, dim};
+  /* Cannot overflow: the memory exists. */
+  ql_tensor_init(&view, (void *)(uintptr_t)data, QL_DTYPE_F32, 3, shape);
+  return view;
+}
+
+/* RMS norm of each head of q or k, where the family has it. */
+static ql_status norm_heads(const piece *p, float *data, size_t heads, const float *weight)
+{
+  if (weight == NULL)
+    return QL_STATUS_OK;
+  const qle_config *config = &p->model->config;
+  const ql_tensor view = qle_view(data, p->rows * heads, config->head_dim);
+  ql_tensor gain;
+  QLE_TRY(ql_tensor_init(&gain, (void *)(uintptr_t)weight, QL_DTYPE_F32, 1, &config->head_dim));
+  return ql_rms_norm(p->model->ctx, &view, &gain, config->rms_eps, &view, p->error);
+}
+
+/* Cosines and sines of the positions of a piece's rows. Positions go on from what a cache holds at
+ * this layer; a sequence comes up once in a piece. */
+static ql_status gather_angles(const piece *p, const qle_batch *batch, cursor at,
+                               ql_tensor *cosines, ql_tensor *sines)
+{
+  qle_rope_table *rope = &p->model->rope;
+  const size_t half = rope->half;
+  float *c, *s;
+  QLE_TRY(get_buffer(p->model, QLE_BUF_COS, p->rows, half, &c, p->error));
+  QLE_TRY(get_buffer(p->model, QLE_BUF_SIN, p->rows, half, &s, p->error));
+  for (size_t row = 0, sequence = 0; row < p->rows;) {
+    const size_t count = next_run(batch, &at, p->rows - row, &sequence);
+    const size_t position = ql_kv_length(batch->caches[sequence], p->layer);
+    QLE_TRY(qle_rope_reserve(rope, position + count, p->error));
+    memcpy(c + row * half, rope->cosines + position * half, count * half * sizeof *c);
+    memcpy(s + row * half, rope->sines + position * half, count * half * sizeof *s);
+    row += count;
+  }
+  *cosines = qle_view(c, p->rows, half);
+  *sines = qle_view(s, p->rows, half);
+  return QL_STATUS_OK;
+}
+
+static ql_status rotate(const piece *p, const qle_batch *batch, cursor at, float *q, float *k)
+{
+  const qle_config *config = &p->model->config;
+  ql_tensor cosines, sines;
+  QLE_TRY(gather_angles(p, batch, at, &cosines, &sines));
+  const ql_tensor qs = heads_view(q, p->rows, config->heads, config->head_dim);
+  const ql_tensor ks = heads_view(k, p->rows, config->kv_heads, config->head_dim);
+  QLE_TRY(ql_rope(p->model->ctx, &qs, &cosines, &sines, p->error));
+  return ql_rope(p->model->ctx, &ks, &cosines, &sines, p->error);
+}
+
+/* Appends keys and values and attends, sequence by sequence; moves the cursor behind the piece. */
+static ql_status attend(const piece *p, const qle_batch *batch, cursor *at, const float *q,
+                        const float *k, const float *v, float *out)
+{
+  const qle_config *config = &p->model->config;
+  const size_t dim = config->head_dim;
+  const size_t q_cols = config->heads * dim, kv_cols = config->kv_heads * dim;
+  const size_t window = qle_config_window(config, p->layer);
+  const float scale = (float)(1 / sqrt((double)dim));
+  for (size_t row = 0, sequence = 0; row < p->rows;) {
+    const size_t count = next_run(batch, at, p->rows - row, &sequence);
+    ql_kv *cache = batch->caches[sequence];
+    const ql_tensor ks = heads_view(k + row * kv_cols, count, config->kv_heads, dim);
+    const ql_tensor vs = heads_view(v + row * kv_cols, count, config->kv_heads, dim);
+    const ql_tensor qs = heads_view(q + row * q_cols, count, config->heads, dim);
+    const ql_tensor outs = heads_view(out + row * q_cols, count, config->heads, dim);
+    QLE_TRY(ql_kv_append(p->model->ctx, cache, p->layer, &ks, &vs, p->error));
+    QLE_TRY(ql_kv_attend(p->model->ctx, cache, p->layer, &qs, scale, window, &outs, p->error));
+    row += count;
+  }
+  return QL_STATUS_OK;
+}
+
+/* One product of the normalized rows into its buffer. */
+static ql_status project(const piece *p, qle_linear which, qle_buf buffer, size_t n, float **out)
+{
+  QLE_TRY(get_buffer(p->model, buffer, p->rows, n, out, p->error));
+  return qle_linear_apply(p->model, &p->block->linears[which], p->norm, *out, p->rows,
+                          p->model->config.hidden, n, p->error);
+}
+
+static ql_status attention_piece(const piece *p, const qle_batch *batch, cursor *at)
+{
+  const qle_config *config = &p->model->config;
+  const size_t q_cols = config->heads * config->head_dim;
+  const size_t kv_cols = config->kv_heads * config->head_dim;
+  float *q, *k, *v, *out;
+  int stop;
+  QLE_TRY(normalize(p, p->block->input_norm));
+  QLE_TRY(show(p, QLE_INPUT_QKV, p->norm, config->hidden, &stop));
+  if (stop)
+    return QL_STATUS_OK;
+  QLE_TRY(project(p, QLE_Q, QLE_BUF_Q, q_cols, &q));
+  QLE_TRY(project(p, QLE_K, QLE_BUF_K, kv_cols, &k));
+  QLE_TRY(project(p, QLE_V, QLE_BUF_V, kv_cols, &v));
+  QLE_TRY(norm_heads(p, q, config->heads, p->block->q_norm));
+  QLE_TRY(norm_heads(p, k, config->kv_heads, p->block->k_norm));
+  QLE_TRY(rotate(p, batch, *at, q, k));
+  QLE_TRY(get_buffer(p->model, QLE_BUF_ATT, p->rows, q_cols, &out, p->error));
+  QLE_TRY(attend(p, batch, at, q, k, v, out));
+  QLE_TRY(show(p, QLE_INPUT_O, out, q_cols, &stop));
+  return stop ? QL_STATUS_OK : add_product(p, QLE_O, out, q_cols);
+}
+
+static ql_status mlp_piece(const piece *p)
+{
+  const qle_config *config = &p->model->config;
+  float *gate, *up;
+  int stop;
+  QLE_TRY(normalize(p, p->block->post_norm));
+  QLE_TRY(show(p, QLE_INPUT_MLP, p->norm, config->hidden, &stop));
+  if (stop)
+    return QL_STATUS_OK;
+  QLE_TRY(project(p, QLE_GATE, QLE_BUF_GATE, config->ffn, &gate));
+  QLE_TRY(project(p, QLE_UP, QLE_BUF_UP, config->ffn, &up));
+  const ql_tensor gates = qle_view(gate, p->rows, config->ffn);
+  const ql_tensor ups = qle_view(up, p->rows, config->ffn);
+  QLE_TRY(ql_silu_mul(p->model->ctx, &gates, &ups, &gates, p->error));
+  QLE_TRY(show(p, QLE_INPUT_DOWN, gate, config->ffn, &stop));
+  return stop ? QL_STATUS_OK : add_product(p, QLE_DOWN, gate, config->ffn);
+}
+
+static size_t chunk(size_t rows)
+{
+  return rows < QLE_CHUNK ? rows : QLE_CHUNK;
+}
+
+ql_status qle_block_attention(qle_model *model, size_t layer, const qle_batch *batch, float *x,
+                              int stop_at, qle_observer observe, void *user, ql_error *error)
+{
+  piece p = {model, NULL, layer, 0, x, NULL, stop_at, observe, user, error};
+  size_t rows;
+  cursor at = {0, 0};
+  QLE_TRY(need_block(model, layer, &p.block, error));
+  QLE_TRY(total_rows(batch, &rows, error));
+  QLE_TRY(get_buffer(model, QLE_BUF_NORM, chunk(rows), model->config.hidden, &p.norm, error));
+  for (size_t row = 0; row < rows; row += p.rows) {
+    p.rows = chunk(rows - row);
+    p.x = x + row * model->config.hidden;
+    QLE_TRY(attention_piece(&p, batch, &at));
+  }
+  return QL_STATUS_OK;
+}
+
+ql_status qle_block_mlp(qle_model *model, size_t layer, size_t rows, float *x, int stop_at,
+                        qle_observer observe, void *user, ql_error *error)
+{
+  piece p = {model, NULL, layer, 0, x, NULL, stop_at, observe, user, error};
+  QLE_TRY(need_block(model, layer, &p.block, error));
+  QLE_TRY(get_buffer(model, QLE_BUF_NORM, chunk(rows), model->config.hidden, &p.norm, error));
+  for (size_t row = 0; row < rows; row += p.rows) {
+    p.rows = chunk(rows - row);
+    p.x = x + row * model->config.hidden;
+    QLE_TRY(mlp_piece(&p));
+  }
+  return QL_STATUS_OK;
+}

@@ -1,0 +1,112 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLE_MODEL_INTERNAL_H
+#define QLE_MODEL_INTERNAL_H
+
+#include "model.h"
+#include "rope.h"
+#include "util.h"
+
+/* A linear layer as the configuration describes it. */
+typedef struct qle_linear_spec {
+  char name[96]; /* full name without ".weight" */
+  size_t n, k;   /* outputs, inputs */
+  int bias;
+} qle_linear_spec;
+
+/* What the file holds of it. */
+typedef struct qle_linear_source {
+  int quantized;
+  qle_quant quant;
+  ql_tensor weight;   /* floating point */
+  ql_tensor parts[4]; /* quantized: qweight, qzeros, scales, g_idx */
+  size_t part_count;  /* 3 or 4 */
+  ql_tensor bias;     /* data NULL: none */
+} qle_linear_source;
+
+/* A linear layer ready to run. The bias is a view of the file. */
+typedef struct qle_weights {
+  ql_packed *packed;
+  ql_tensor bias;
+} qle_weights;
+
+typedef struct qle_block {
+  int loaded;
+  qle_weights linears[QLE_LINEARS];
+  float *input_norm, *post_norm; /* [hidden] */
+  float *q_norm, *k_norm;        /* [head_dim] or NULL */
+} qle_block;
+
+/* Buffers that live from call to call, so that a token costs no allocation. */
+typedef enum {
+  QLE_BUF_X,    /* hidden states of a forward pass */
+  QLE_BUF_NORM, /* normalized hidden states */
+  QLE_BUF_Q,
+  QLE_BUF_K,
+  QLE_BUF_V,
+  QLE_BUF_ATT, /* output of attention */
+  QLE_BUF_GATE,
+  QLE_BUF_UP,
+  QLE_BUF_OUT, /* output of o and down */
+  QLE_BUF_COS,
+  QLE_BUF_SIN,
+  QLE_BUF_WORK,   /* workspace of products */
+  QLE_BUF_BATCH,  /* lists of a cut batch */
+  QLE_BUF_BEFORE, /* lengths of caches before a pass */
+  QLE_BUFS
+} qle_buf;
+
+typedef struct qle_scratch {
+  void *data[QLE_BUFS];
+  size_t bytes[QLE_BUFS];
+} qle_scratch;
+
+struct qle_model {
+  const ql_ctx *ctx;
+  qle_config config;
+  ql_file *file;
+  ql_tensor embedding; /* [vocab, hidden], a view of the file */
+  float *final_norm;   /* [hidden] */
+  qle_weights head;
+  qle_block *blocks; /* [layers] */
+  qle_rope_table rope;
+  qle_scratch *scratch;
+};
+
+/* Rows that go through a block at once; longer inputs are cut. Fixed, so that results do not depend
+ * on how much memory or how many threads there are. */
+#define QLE_CHUNK ((size_t)512)
+
+/* A buffer of at least rows * cols * size bytes, 64-aligned; its former content is lost when it has
+ * to grow. NULL without memory. */
+void *qle_scratch_get(qle_scratch *scratch, qle_buf which, size_t rows, size_t cols, size_t size);
+void qle_scratch_free(qle_scratch *scratch);
+
+/* weights.c. `seen` (may be NULL) has a flag for each tensor of the file. */
+void qle_block_spec(const qle_config *config, size_t layer, qle_linear which,
+                    qle_linear_spec *spec);
+ql_status qle_linear_find(const qle_model *model, const qle_linear_spec *spec,
+                          qle_linear_source *source, unsigned char *seen, ql_error *error);
+ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, qle_weights *out,
+                          ql_error *error);
+
+/* A floating-point tensor of that name and shape (rank 1: cols 0). */
+ql_status qle_float_find(const qle_model *model, const char *name, size_t rows, size_t cols,
+                         ql_tensor *out, unsigned char *seen, ql_error *error);
+
+/* NaN or Inf in a tensor of the file. */
+ql_status qle_check_finite(const qle_model *model, const char *name, const ql_tensor *tensor,
+                           ql_error *error);
+
+/* The same as f32 of our own, after a check for NaN and Inf. */
+ql_status qle_vector_load(const qle_model *model, const char *name, size_t count, float **out,
+                          ql_error *error);
+
+/* y [rows, n] = x [rows, k] W^T + bias. */
+ql_status qle_linear_apply(const qle_model *model, const qle_weights *w, const float *x, float *y,
+                           size_t rows, size_t k, size_t n, ql_error *error);
+
+/* Contiguous f32 [rows, cols] view. The data is not written where the call does not say so. */
+ql_tensor qle_view(const float *data, size_t rows, size_t cols);
+
+#endif
