@@ -1,0 +1,221 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "find.h"
+
+#include "scale.h"
+
+#include <float.h>
+#include <math.h>
+
+typedef struct {
+  double lo, hi;
+} range;
+
+/* A candidate and its error; the search starts with the unshrunk range. */
+typedef struct {
+  qli_point point;
+  double error;
+} best_point;
+
+static range range_of(const qli_cells *cells)
+{
+  range v = {cells->x[0], cells->x[0]};
+  for (size_t r = 0; r < cells->rows; r++)
+    for (size_t c = 0; c < cells->cols; c++) {
+      const double x = cells->x[r * cells->stride + c];
+      v.lo = x < v.lo ? x : v.lo;
+      v.hi = x > v.hi ? x : v.hi;
+    }
+  return v;
+}
+
+static range with_zero(range v)
+{
+  return (range){v.lo < 0.0 ? v.lo : 0.0, v.hi > 0.0 ? v.hi : 0.0};
+}
+
+/* Rounds a scale to its storage type, not below the smallest normal. An f16 scale that overflows is
+ * refused; the other types hold every scale but are kept finite. */
+static bool store_scale(const qli_grid *g, double exact, float *scale)
+{
+  const float magnitude = qli_round_scale(g->scale_dtype, (float)fabs(exact));
+  if (g->scale_dtype == QL_DTYPE_F16 && !isfinite(magnitude))
+    return false;
+  const float low = qli_scale_min(g->scale_dtype), high = qli_scale_max(g->scale_dtype);
+  const float kept = magnitude < low ? low : magnitude > high ? high : magnitude;
+  *scale = exact < 0.0 ? -kept : kept;
+  return true;
+}
+
+/* The largest scale of the storage type with which no code dequantizes to Inf: a limit that only
+ * weights near the end of f32 meet. */
+static qli_point capped(const qli_grid *g, qli_point p)
+{
+  const int32_t above = g->maxq - p.zero;
+  const double steps = (double)(p.zero > above ? p.zero : above);
+  if (fabs((double)p.scale) * steps <= (double)FLT_MAX)
+    return p;
+  uint32_t bits = qli_bits_from_f32((float)((double)FLT_MAX / steps));
+  if ((double)qli_f32_from_bits(bits) * steps > (double)FLT_MAX)
+    bits--;
+  if (g->scale_dtype == QL_DTYPE_BF16)
+    bits &= 0xffff0000u;
+  p.scale = copysignf(qli_f32_from_bits(bits), p.scale);
+  return p;
+}
+
+static double exact_scale(const qli_grid *g, range v)
+{
+  const double half = (double)(1 << (g->bits - 1));
+  const double most = v.hi > -v.lo ? v.hi : -v.lo;
+  switch (g->kind) {
+  case QL_GRID_ASYM: return (v.hi - v.lo) / (double)g->maxq;
+  case QL_GRID_SYM_CENTRED: return 2.0 * most / (double)g->maxq;
+  case QL_GRID_SYM_SIGNED: return (v.hi > -v.lo ? -v.hi : -v.lo) / half;
+  default: return most / (half - 1.0);
+  }
+}
+
+/* The zero point that the range asks for, not yet clamped to what can be stored. */
+static double natural_zero(float scale, range v)
+{
+  return qli_rint(qli_clamp(-v.lo / (double)scale, -0x1p40, 0x1p40));
+}
+
+static bool point_of(const qli_grid *g, range v, qli_point *out)
+{
+  if (!store_scale(g, exact_scale(g, v), &out->scale))
+    return false;
+  out->zero = g->kind == QL_GRID_ASYM
+                  ? (int32_t)qli_clamp(natural_zero(out->scale, v), g->zero_min, g->maxq)
+                  : 1 << (g->bits - 1);
+  *out = capped(g, *out);
+  return true;
+}
+
+/* Sum over a row of weight * |value - x|^norm in four lanes that are added in a fixed order. */
+static double row_error(const qli_grid *g, qli_point p, const double *x, const double *weight,
+                        size_t n, double norm)
+{
+  enum { LANES = 4 };
+  const double s = (double)p.scale, inverse = 1.0 / s;
+  const double lo = (double)(qli_grid_lowest(g) - p.zero), hi = (double)(g->maxq - p.zero);
+  double sum[LANES] = {0.0, 0.0, 0.0, 0.0};
+  for (size_t i = 0; i < n; i += LANES)
+    for (size_t k = 0; k < LANES && i + k < n; k++) {
+      const double level = qli_rint(qli_clamp(x[i + k] * inverse, lo, hi));
+      const double e = qli_power(fabs(level * s - x[i + k]), norm);
+      sum[k] += weight != NULL ? weight[i + k] * e : e;
+    }
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* Stops where the error exceeds that of the best so far: the result is then only known to. */
+static double error_of(const qli_grid *g, const qli_cells *cells, qli_point p, double norm,
+                       double enough)
+{
+  double sum = 0.0;
+  for (size_t r = 0; r < cells->rows && sum < enough; r++)
+    sum += row_error(g, p, cells->x + r * cells->stride, cells->weight, cells->cols, norm);
+  return sum;
+}
+
+static void consider(const qli_grid *g, const qli_cells *cells, qli_point p, double norm,
+                     best_point *best)
+{
+  p = capped(g, p);
+  const double error = error_of(g, cells, p, norm, best->error);
+  if (error < best->error)
+    *best = (best_point){p, error};
+}
+
+/* Where the natural zero is below zero_min (all weights at or above 0, and GPTQ v1 cannot hold a
+ * zero of 0): the scale that reaches the largest weight with the zero at zero_min. */
+static bool point_of_raised_zero(const qli_grid *g, range v, qli_point *out)
+{
+  if (!store_scale(g, v.hi / (double)(g->maxq - g->zero_min), &out->scale))
+    return false;
+  out->zero = g->zero_min;
+  *out = capped(g, *out);
+  return true;
+}
+
+static bool is_raised(const qli_grid *g, range v, qli_point p)
+{
+  return g->kind == QL_GRID_ASYM && natural_zero(p.scale, v) < (double)g->zero_min && v.hi > 0.0;
+}
+
+/* Zero points to either side that the search tries: all of them for 2 bits, and fewer where one
+ * step of the zero is a smaller part of the range. */
+static int32_t zero_span(const qli_grid *g)
+{
+  if (g->kind != QL_GRID_ASYM)
+    return 0;
+  return g->bits <= 3 ? 3 : g->bits == 4 ? 2 : 1;
+}
+
+static void consider_zeros(const qli_grid *g, const qli_cells *cells, qli_point p, best_point *best)
+{
+  const int32_t span = zero_span(g), middle = p.zero;
+  consider(g, cells, p, g->mse_norm, best);
+  for (int32_t z = middle - span; z <= middle + span; z++) {
+    p.zero = z;
+    if (z != middle && z >= g->zero_min && z <= g->maxq)
+      consider(g, cells, p, g->mse_norm, best);
+  }
+}
+
+static void search(const qli_grid *g, const qli_cells *cells, range v, best_point *best)
+{
+  const int32_t count = (int32_t)(g->mse_shrink * (double)g->mse_steps);
+  for (int32_t i = 0; i < (count > 1 ? count : 1); i++) {
+    const double p = 1.0 - (double)i / (double)g->mse_steps;
+    const range shrunk = {v.lo * p, v.hi * p};
+    qli_point point;
+    if (!point_of(g, shrunk, &point))
+      continue;
+    consider_zeros(g, cells, point, best);
+    if (is_raised(g, shrunk, point) && point_of_raised_zero(g, shrunk, &point))
+      consider(g, cells, point, g->mse_norm, best);
+    if (g->kind == QL_GRID_SYM_SIGNED) {
+      point.scale = -point.scale;
+      consider(g, cells, point, g->mse_norm, best);
+    }
+  }
+}
+
+/* The range that the flags ask for. A raw range whose zero point cannot be stored would put every
+ * code at one end: it is then extended to zero like any other. */
+static range wanted_range(const qli_grid *g, range v)
+{
+  const range zero = with_zero(v);
+  qli_point p;
+  if ((g->flags & QL_GRID_RAW_RANGE) == 0 || v.lo == v.hi || !point_of(g, v, &p))
+    return zero;
+  const double z = natural_zero(p.scale, v);
+  return z >= (double)g->zero_min && z <= (double)g->maxq ? v : zero;
+}
+
+bool qli_grid_find(const qli_grid *g, const qli_cells *cells, qli_point *out)
+{
+  if ((g->flags & QL_GRID_CLASSICAL) != 0)
+    return qli_grid_find_classical(g, cells, out);
+  const range v = wanted_range(g, range_of(cells));
+  best_point best = {{1.0f, 1 << (g->bits - 1)}, INFINITY};
+  qli_point raised;
+  if (v.lo == 0.0 && v.hi == 0.0) {
+    *out = best.point;
+    return true;
+  }
+  if (!point_of(g, v, &best.point))
+    return false;
+  if (is_raised(g, v, best.point) && point_of_raised_zero(g, v, &raised)) {
+    best.error = error_of(g, cells, best.point, 2.0, INFINITY);
+    consider(g, cells, raised, 2.0, &best);
+    best.error = INFINITY;
+  }
+  if (g->mse_norm > 0.0)
+    search(g, cells, v, &best);
+  *out = best.point;
+  return true;
+}

@@ -1,0 +1,58 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLI_GRID_FIND_H
+#define QLI_GRID_FIND_H
+
+#include "grid.h"
+#include "power.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Pure functions: the mathematics of one block of a grid. */
+
+/* Scale and zero point of a block. The scale is a value of the storage type, except on the
+ * classical grid, which makes its codes with the f32 scale. */
+typedef struct qli_point {
+  float scale;
+  int32_t zero;
+} qli_point;
+
+/* The weights of a block: element (r, c) is x[r * stride + c]. weight: importance of each column
+ * in the search, NULL for 1. All finite, |x| <= FLT_MAX. */
+typedef struct qli_cells {
+  const double *x;
+  size_t rows, cols, stride;
+  const double *weight;
+} qli_cells;
+
+/* The point for these weights; false when no scale of the storage type can hold it. */
+bool qli_grid_find(const qli_grid *g, const qli_cells *cells, qli_point *out);
+
+/* The same by the arithmetic of the classical program, in f32. */
+bool qli_grid_find_classical(const qli_grid *g, const qli_cells *cells, qli_point *out);
+
+int32_t qli_grid_code_classical(const qli_grid *g, qli_point p, float x);
+
+/* Lowest code in use. */
+static inline int32_t qli_grid_lowest(const qli_grid *g)
+{
+  return g->kind == QL_GRID_SYM_RESTRICTED ? 1 : 0;
+}
+
+/* Code of the grid point nearest to x, ties to even multiples of the scale. */
+static inline int32_t qli_grid_code(const qli_grid *g, qli_point p, double x)
+{
+  if ((g->flags & QL_GRID_CLASSICAL) != 0)
+    return qli_grid_code_classical(g, p, (float)x);
+  const double lo = (double)(qli_grid_lowest(g) - p.zero), hi = (double)(g->maxq - p.zero);
+  return (int32_t)qli_rint(qli_clamp(x / (double)p.scale, lo, hi)) + p.zero;
+}
+
+/* What the code stands for: one rounding to f32, as in ql_dequantize. */
+static inline double qli_grid_value(qli_point p, int32_t code)
+{
+  return (double)(p.scale * (float)(code - p.zero));
+}
+
+#endif
