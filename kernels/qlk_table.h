@@ -4,6 +4,7 @@
 #define QLK_TABLE_H
 
 #include "qlk_exact.h"
+#include "qlk_linalg.h"
 #include "qlk_types.h"
 
 /* The kernels of one ISA, by value in the context. The table is filled in layers: qlk_fill_scalar
@@ -24,6 +25,7 @@
  * Functions that only work together form one struct that is replaced as a unit (qlk_gemm.h). */
 typedef struct qlk_table {
   qlk_exact exact;
+  qlk_linalg linalg;
 } qlk_table;
 
 void qlk_fill_scalar(qlk_table *t);

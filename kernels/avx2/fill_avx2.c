@@ -9,4 +9,5 @@
 void qlk_fill_avx2(qlk_table *t)
 {
   qlk_fill_exact_avx2(&t->exact);
+  qlk_fill_linalg_avx2(&t->linalg);
 }

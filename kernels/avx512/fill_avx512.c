@@ -10,4 +10,5 @@
 void qlk_fill_avx512(qlk_table *t)
 {
   qlk_fill_exact_avx512(&t->exact);
+  qlk_fill_linalg_avx512(&t->linalg);
 }

@@ -9,4 +9,5 @@
 void qlk_fill_neon(qlk_table *t)
 {
   qlk_fill_exact_neon(&t->exact);
+  qlk_fill_linalg_neon(&t->linalg);
 }

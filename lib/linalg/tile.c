@@ -6,44 +6,18 @@
 
 #include <string.h>
 
-enum { MR = 4, NR = 8 };
-
-static void tile_f32(size_t depth, const float *a, const float *b, float *c, size_t ldc)
-{
-  float sum[MR][NR];
-  for (size_t i = 0; i < MR; i++)
-    memcpy(sum[i], c + i * ldc, sizeof sum[i]);
-  for (size_t d = 0; d < depth; d++, a += QLI_PANEL, b += QLI_PANEL)
-    for (size_t i = 0; i < MR; i++)
-      for (size_t j = 0; j < NR; j++)
-        sum[i][j] += a[i] * b[j];
-  for (size_t i = 0; i < MR; i++)
-    memcpy(c + i * ldc, sum[i], sizeof sum[i]);
-}
-
-static void tile_f64(size_t depth, const double *a, const double *b, double *c, size_t ldc)
-{
-  double sum[MR][NR];
-  for (size_t i = 0; i < MR; i++)
-    memcpy(sum[i], c + i * ldc, sizeof sum[i]);
-  for (size_t d = 0; d < depth; d++, a += QLI_PANEL, b += QLI_PANEL)
-    for (size_t i = 0; i < MR; i++)
-      for (size_t j = 0; j < NR; j++)
-        sum[i][j] += a[i] * b[j];
-  for (size_t i = 0; i < MR; i++)
-    memcpy(c + i * ldc, sum[i], sizeof sum[i]);
-}
-
 qli_tile_ops qli_tile_ops_f32(const ql_ctx *ctx)
 {
-  (void)ctx;
-  return (qli_tile_ops){sizeof(float), MR, NR, tile_f32, NULL};
+  const qlk_linalg *k = &ctx->kernels.linalg;
+  const qlk_tile_f32 *t = qli_reproducible(ctx) ? &k->f32_ordered : &k->f32;
+  return (qli_tile_ops){sizeof(float), t->mr, t->nr, t, NULL};
 }
 
 qli_tile_ops qli_tile_ops_f64(const ql_ctx *ctx)
 {
-  (void)ctx;
-  return (qli_tile_ops){sizeof(double), MR, NR, NULL, tile_f64};
+  const qlk_linalg *k = &ctx->kernels.linalg;
+  const qlk_tile_f64 *t = qli_reproducible(ctx) ? &k->f64_ordered : &k->f64;
+  return (qli_tile_ops){sizeof(double), t->mr, t->nr, NULL, t};
 }
 
 void qli_pack_f32(const float *src, size_t across, size_t along, size_t width, size_t depth,
@@ -76,16 +50,16 @@ static void run_kernel(const qli_tile_ops *ops, size_t depth, const void *a, con
                        size_t ldc)
 {
   if (ops->f64 != NULL)
-    ops->f64(depth, a, b, c, ldc);
+    ops->f64->add(depth, a, b, c, ldc);
   else
-    ops->f32(depth, a, b, c, ldc);
+    ops->f32->add(depth, a, b, c, ldc);
 }
 
 /* A register tile that reaches over the edge of C goes through a buffer. */
 static void edge_tile(const qli_tile_ops *ops, size_t depth, const void *a, const void *b,
                       unsigned char *c, size_t ldc, size_t rows, size_t cols)
 {
-  double buffer[QLI_REG_TILE];
+  double buffer[QLK_REG_TILE];
   unsigned char *t = (unsigned char *)buffer;
   const size_t pitch = ops->nr * ops->size, step = ldc * ops->size, bytes = cols * ops->size;
   memset(t, 0, ops->mr * pitch);

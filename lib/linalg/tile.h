@@ -5,27 +5,19 @@
 
 #include "ctx.h"
 
-/* A panel is a slice of QLI_PANEL rows of A (or columns of B), stored depth first:
- * element (d, i) at [d * QLI_PANEL + i]. Short ones are filled with zeros. The same layout serves
- * both operands, so that X^T X needs one copy of X. 96 is a multiple of the register tiles of
- * every ISA (4, 6, 8, 12, 16, 24, 48). */
+/* A panel (see qlk_linalg.h) is a slice of QLI_PANEL rows of A or columns of B, depth first; short
+ * ones are filled with zeros. */
 enum {
-  QLI_PANEL = 96,
-  QLI_DEPTH = 256,   /* of the panels of one pass of gemm */
-  QLI_REG_TILE = 768 /* elements of the largest register tile */
+  QLI_PANEL = QLK_PANEL,
+  QLI_DEPTH = 256 /* of the panels of one pass of gemm */
 };
 
-/* c[mr, nr] += a^T b over depth steps; a and b point into panels. */
-typedef void (*qli_tile_f32_fn)(size_t depth, const float *a, const float *b, float *c, size_t ldc);
-typedef void (*qli_tile_f64_fn)(size_t depth, const double *a, const double *b, double *c,
-                                size_t ldc);
-
-/* The kernels of one element type; exactly one of f32 and f64 is set. */
+/* The kernels of one element type for this context; the other pointer is NULL. */
 typedef struct qli_tile_ops {
   size_t size; /* bytes of an element */
   size_t mr, nr;
-  qli_tile_f32_fn f32;
-  qli_tile_f64_fn f64;
+  const qlk_tile_f32 *f32;
+  const qlk_tile_f64 *f64;
 } qli_tile_ops;
 
 qli_tile_ops qli_tile_ops_f32(const ql_ctx *ctx);
