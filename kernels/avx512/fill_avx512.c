@@ -11,4 +11,5 @@ void qlk_fill_avx512(qlk_table *t)
 {
   qlk_fill_exact_avx512(&t->exact);
   qlk_fill_linalg_avx512(&t->linalg);
+  qlk_fill_ops_avx512(&t->ops);
 }
