@@ -93,13 +93,19 @@ ql_status qli_io_fail(ql_error *error, ql_status status, const char *path, const
   return status;
 }
 
+ql_status qli_io_restate(ql_error *error, ql_status status, int cause)
+{
+  if (error != NULL && error->struct_size >= sizeof *error) {
+    error->status = status;
+    error->cause = cause;
+  }
+  return status;
+}
+
 ql_status qli_io_errno(ql_error *error, int code, const char *path, const char *what)
 {
-  const ql_status status = code == ENOENT ? QL_STATUS_NOT_FOUND : QL_STATUS_IO;
   qli_fail_errno(error, code, path, what);
-  if (error != NULL && error->struct_size >= sizeof *error)
-    error->status = status;
-  return status;
+  return qli_io_restate(error, code == ENOENT ? QL_STATUS_NOT_FOUND : QL_STATUS_IO, code);
 }
 
 char *qli_path_join(const ql_ctx *ctx, const char *a, const char *b)

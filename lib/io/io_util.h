@@ -34,6 +34,9 @@ ql_status qli_io_fail(ql_error *error, ql_status status, const char *path, const
 /* The same with the text of errno; ENOENT gives QL_STATUS_NOT_FOUND, all else QL_STATUS_IO. */
 ql_status qli_io_errno(ql_error *error, int code, const char *path, const char *what);
 
+/* Corrects status and cause of an error that was filled. Returns status. */
+ql_status qli_io_restate(ql_error *error, ql_status status, int cause);
+
 /* "a/b" in memory of the context, NULL when there is none. */
 char *qli_path_join(const ql_ctx *ctx, const char *a, const char *b);
 char *qli_string_copy(const ql_ctx *ctx, const char *text);
