@@ -12,7 +12,8 @@
 /* Lanes 0..n-1 of 16; masked loads do not touch the memory of the other lanes. */
 static __mmask16 lanes(size_t n)
 {
-  return n >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << n) - 1);
+  const unsigned mask = n >= 16 ? 0xffffu : (1u << n) - 1u;
+  return (__mmask16)mask;
 }
 
 static __m256i load16(const void *src, size_t i, __mmask16 mask)
