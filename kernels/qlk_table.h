@@ -6,6 +6,7 @@
 #include "qlk_exact.h"
 #include "qlk_linalg.h"
 #include "qlk_ops.h"
+#include "qlk_gemm.h"
 #include "qlk_types.h"
 
 /* The kernels of one ISA, by value in the context. The table is filled in layers: qlk_fill_scalar
@@ -28,6 +29,7 @@ typedef struct qlk_table {
   qlk_exact exact;
   qlk_linalg linalg;
   qlk_ops ops;
+  qlk_gemm gemm;
 } qlk_table;
 
 void qlk_fill_scalar(qlk_table *t);

@@ -11,4 +11,6 @@ void qlk_fill_neon(qlk_table *t)
   qlk_fill_exact_neon(&t->exact);
   qlk_fill_linalg_neon(&t->linalg);
   qlk_fill_ops_neon(&t->ops);
+  qlk_fill_wint_neon(&t->gemm);
+  qlk_fill_wfloat_neon(&t->gemm);
 }

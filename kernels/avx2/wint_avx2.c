@@ -1,0 +1,265 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
+#error "this file needs -mavx2 -mfma -mf16c -mbmi2"
+#endif
+
+#include "qlk_gemm.h"
+
+#include <immintrin.h>
+
+/* Weights of 2, 3, 4 and 8 bits: LANES columns to a vector, VECTORS vectors to a panel. */
+enum { NR = 16, LANES = 8, VECTORS = NR / LANES };
+
+static inline size_t kr_of(const int bits)
+{
+  return bits == 4 ? 8 : bits == 2 ? 16 : bits == 3 ? 32 : 4;
+}
+
+static inline size_t words_of(const int bits)
+{
+  return bits == 3 ? 3 : 1;
+}
+
+/* What dequantizes one vector of columns within a group. */
+typedef struct {
+  __m256 scale, zero;
+} grid_part;
+
+static inline __m256i load_words(const unsigned char *p)
+{
+  return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+static inline __m256 load_scales(const qlk_weights *w, size_t at)
+{
+  const unsigned char *p = w->scales + at * (w->scale_type == QLK_F32 ? 4 : 2);
+  if (w->scale_type == QLK_F32)
+    return _mm256_loadu_ps((const float *)(const void *)p);
+  const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
+  if (w->scale_type == QLK_F16)
+    return _mm256_cvtph_ps(h);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+static inline grid_part load_grid(const int bits, const qlk_weights *w, size_t panel, size_t group,
+                                  size_t column)
+{
+  const size_t at = panel * w->scale_stride + group * NR + column;
+  grid_part g = {load_scales(w, at), _mm256_set1_ps((float)(1 << (bits - 1)))};
+  if (w->zeros != NULL) {
+    const __m128i z = _mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at));
+    g.zero = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(z));
+  }
+  return g;
+}
+
+/* The codes of one chunk of a vector of columns; the next code is always in the lowest bits. */
+typedef struct {
+  __m256i word[3];
+} chunk_part;
+
+static inline chunk_part load_chunk(const int bits, const unsigned char *p)
+{
+  chunk_part c = {{load_words(p)}};
+  if (bits == 3) {
+    c.word[1] = load_words(p + NR * 4);
+    c.word[2] = load_words(p + 2 * NR * 4);
+  }
+  return c;
+}
+
+static inline __m256 next_weight(const int bits, chunk_part *c, grid_part g)
+{
+  const int low = bits == 3 ? 2 : bits;
+  __m256i code = _mm256_and_si256(c->word[0], _mm256_set1_epi32((1 << low) - 1));
+  c->word[0] = _mm256_srli_epi32(c->word[0], low);
+  if (bits == 3) {
+    const __m256i third = _mm256_and_si256(c->word[2], _mm256_set1_epi32(1));
+    code = _mm256_or_si256(code, _mm256_slli_epi32(third, 2));
+    c->word[2] = _mm256_srli_epi32(c->word[2], 1);
+  }
+  return _mm256_mul_ps(g.scale, _mm256_sub_ps(_mm256_cvtepi32_ps(code), g.zero));
+}
+
+/* After sixteen codes of three bits the second word takes the place of the first. */
+static inline void turn_chunk(const int bits, chunk_part *c, size_t t)
+{
+  if (bits == 3 && t == 16)
+    c->word[0] = c->word[1];
+}
+
+static inline __attribute__((always_inline)) void expand(const int bits, const qlk_weights *w,
+                                                         size_t panel, size_t k0, size_t k1,
+                                                         size_t group, float *out)
+{
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
+  const unsigned char *codes = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
+  for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
+    const size_t end = qlk_run_end(w, group, k1);
+    grid_part g[VECTORS];
+    for (size_t v = 0; v < VECTORS; v++)
+      g[v] = load_grid(bits, w, panel, group, v * LANES);
+    for (; k < end; k += kr, codes += chunk_bytes) {
+      chunk_part c[VECTORS];
+      for (size_t v = 0; v < VECTORS; v++)
+        c[v] = load_chunk(bits, codes + v * LANES * 4);
+      for (size_t t = 0; t < kr; t++, out += NR)
+        for (size_t v = 0; v < VECTORS; v++) {
+          turn_chunk(bits, &c[v], t);
+          _mm256_store_ps(out + v * LANES, next_weight(bits, &c[v], g[v]));
+        }
+    }
+  }
+}
+
+/* count vectors of columns of one or two panels against x. The sums follow the blocks of QLK_KB. */
+static inline __attribute__((always_inline)) void gemv(const int bits, const size_t count,
+                                                       const qlk_weights *w, size_t panel,
+                                                       const float *x, float *y)
+{
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
+  const unsigned char *codes = w->codes + panel * w->code_stride;
+  __m256 total[2 * VECTORS], acc[2 * VECTORS];
+  /* -0 is neutral even when the first block sums to -0. */
+  for (size_t v = 0; v < count; v++)
+    total[v] = _mm256_set1_ps(-0.0f);
+  for (size_t block = 0, k = 0, group = 0; block < w->k; block += QLK_KB) {
+    const size_t block_end = block + QLK_KB < w->k ? block + QLK_KB : w->k;
+    for (size_t v = 0; v < count; v++)
+      acc[v] = _mm256_set1_ps(0);
+    for (; k < block_end;) {
+      grid_part g[2 * VECTORS];
+      group = qlk_next_group(w, group, k);
+      for (size_t v = 0; v < count; v++)
+        g[v] = load_grid(bits, w, panel + v / VECTORS, group, v % VECTORS * LANES);
+      const size_t end = qlk_run_end(w, group, block_end);
+      for (; k < end; k += kr, codes += chunk_bytes) {
+        chunk_part c[2 * VECTORS];
+        for (size_t v = 0; v < count; v++)
+          c[v] = load_chunk(bits, codes + v / VECTORS * w->code_stride + v % VECTORS * LANES * 4);
+        for (size_t t = 0; t < kr; t++) {
+          const __m256 a = _mm256_set1_ps(x[k + t]);
+          for (size_t v = 0; v < count; v++) {
+            turn_chunk(bits, &c[v], t);
+            acc[v] = _mm256_fmadd_ps(a, next_weight(bits, &c[v], g[v]), acc[v]);
+          }
+        }
+      }
+    }
+    for (size_t v = 0; v < count; v++)
+      total[v] = _mm256_add_ps(total[v], acc[v]);
+  }
+  for (size_t v = 0; v < count; v++)
+    _mm256_storeu_ps(y + LANES * v, total[v]);
+}
+
+static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
+                                                           size_t panel, size_t panels,
+                                                           const float *x, float *y)
+{
+  for (; panels >= 2; panel += 2, panels -= 2, y += 2 * NR)
+    gemv(bits, 2 * VECTORS, w, panel, x, y);
+  if (panels == 1)
+    gemv(bits, VECTORS, w, panel, x, y);
+}
+
+static void qlk_expand_f32_w2p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(2, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w2p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(2, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w3p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(3, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w3p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(3, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w4p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(4, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w4p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(4, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w8p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(8, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w8p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(8, w, panel, panels, x, y);
+}
+
+void qlk_fill_wint_avx2(qlk_gemm *t)
+{
+  t->unit[QLK_W2] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W2, NR),
+                                    6,
+                                    NR,
+                                    16,
+                                    t->unit[QLK_W2].pack,
+                                    qlk_expand_f32_w2p16_avx2,
+                                    qlk_gemv_f32_w2p16_avx2,
+                                    qlk_dense_f32p16_avx2,
+                                    qlk_dense_ordered_f32p16_avx2,
+                                    "qlk_gemv_f32_w2p16_avx2",
+                                    "qlk_gemm_f32_w2p16_avx2",
+                                    "qlk_gemm_ordered_f32_w2p16_avx2"};
+  t->unit[QLK_W3] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W3, NR),
+                                    6,
+                                    NR,
+                                    32,
+                                    t->unit[QLK_W3].pack,
+                                    qlk_expand_f32_w3p16_avx2,
+                                    qlk_gemv_f32_w3p16_avx2,
+                                    qlk_dense_f32p16_avx2,
+                                    qlk_dense_ordered_f32p16_avx2,
+                                    "qlk_gemv_f32_w3p16_avx2",
+                                    "qlk_gemm_f32_w3p16_avx2",
+                                    "qlk_gemm_ordered_f32_w3p16_avx2"};
+  t->unit[QLK_W4] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W4, NR),
+                                    6,
+                                    NR,
+                                    8,
+                                    t->unit[QLK_W4].pack,
+                                    qlk_expand_f32_w4p16_avx2,
+                                    qlk_gemv_f32_w4p16_avx2,
+                                    qlk_dense_f32p16_avx2,
+                                    qlk_dense_ordered_f32p16_avx2,
+                                    "qlk_gemv_f32_w4p16_avx2",
+                                    "qlk_gemm_f32_w4p16_avx2",
+                                    "qlk_gemm_ordered_f32_w4p16_avx2"};
+  t->unit[QLK_W8] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W8, NR),
+                                    6,
+                                    NR,
+                                    4,
+                                    t->unit[QLK_W8].pack,
+                                    qlk_expand_f32_w8p16_avx2,
+                                    qlk_gemv_f32_w8p16_avx2,
+                                    qlk_dense_f32p16_avx2,
+                                    qlk_dense_ordered_f32p16_avx2,
+                                    "qlk_gemv_f32_w8p16_avx2",
+                                    "qlk_gemm_f32_w8p16_avx2",
+                                    "qlk_gemm_ordered_f32_w8p16_avx2"};
+}

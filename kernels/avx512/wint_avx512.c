@@ -1,0 +1,297 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__AVX512F__) || !defined(__AVX512BW__) || !defined(__AVX512DQ__) || \
+    !defined(__AVX512VL__)
+#error "this file needs -mavx512f -mavx512bw -mavx512dq -mavx512vl"
+#endif
+
+#include "qlk_gemm.h"
+
+#include <immintrin.h>
+
+/* Weights of 2, 3, 4 and 8 bits: sixteen columns to a vector, two vectors to a panel. */
+enum { NR = 32 };
+
+static inline size_t kr_of(const int bits)
+{
+  return bits == 4 ? 8 : bits == 2 ? 16 : bits == 3 ? 32 : 4;
+}
+
+static inline size_t words_of(const int bits)
+{
+  return bits == 3 ? 3 : 1;
+}
+
+/* What dequantizes one vector of columns within a group. */
+typedef struct {
+  __m512 scale, zero;
+} grid16;
+
+static inline __m512 load_scales(const qlk_weights *w, size_t at)
+{
+  const unsigned char *p = w->scales + at * (w->scale_type == QLK_F32 ? 4 : 2);
+  if (w->scale_type == QLK_F32)
+    return _mm512_loadu_ps((const float *)(const void *)p);
+  const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
+  if (w->scale_type == QLK_F16)
+    return _mm512_cvtph_ps(h);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+static inline grid16 load_grid(const qlk_weights *w, size_t panel, size_t group, size_t column)
+{
+  const size_t at = panel * w->scale_stride + group * NR + column;
+  grid16 g = {load_scales(w, at), _mm512_setzero_ps()};
+  if (w->zeros != NULL) {
+    const __m256i z = _mm256_loadu_si256((const __m256i *)(const void *)(w->zeros + at));
+    g.zero = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(z));
+  }
+  return g;
+}
+
+/* A permute takes only the low four bits of each index, so a table that repeats itself needs no
+ * mask. Entries are codes, or codes less the implied zero point. */
+static inline __m512 code_table(const int bits, int symmetric)
+{
+  float entry[16];
+  for (int i = 0; i < 16; i++)
+    entry[i] = (float)(i % (1 << (bits < 4 ? bits : 4)) - (symmetric ? 1 << (bits - 1) : 0));
+  return _mm512_loadu_ps(entry);
+}
+
+/* The codes of one chunk of sixteen columns; the next code is always in the lowest bits. */
+typedef struct {
+  __m512i word[3];
+} chunk16;
+
+static inline chunk16 load_chunk(const int bits, const unsigned char *p)
+{
+  chunk16 c = {{_mm512_loadu_si512(p)}};
+  if (bits == 3) {
+    c.word[1] = _mm512_loadu_si512(p + NR * 4);
+    /* third bits: bit 0 goes to place 2 */
+    c.word[2] = _mm512_rol_epi32(_mm512_loadu_si512(p + 2 * NR * 4), 2);
+  }
+  return c;
+}
+
+/* c, or c - 2^(bits - 1), of the next k as floats. */
+static inline __m512 next_code(const int bits, chunk16 *c, __m512 table, int symmetric)
+{
+  __m512i index = c->word[0];
+  c->word[0] = _mm512_srli_epi32(c->word[0], (unsigned)(bits == 3 ? 2 : bits));
+  if (bits == 8) {
+    index = _mm512_and_si512(index, _mm512_set1_epi32(255));
+    if (symmetric)
+      index = _mm512_sub_epi32(index, _mm512_set1_epi32(128));
+    return _mm512_cvtepi32_ps(index);
+  }
+  if (bits == 3) { /* bits 0 and 1 of index, the others of word[2] */
+    index = _mm512_ternarylogic_epi32(index, c->word[2], _mm512_set1_epi32(3), 0xe4);
+    c->word[2] = _mm512_ror_epi32(c->word[2], 1);
+  }
+  return _mm512_permutexvar_ps(index, table);
+}
+
+/* After sixteen codes of three bits the second word takes the place of the first. */
+static inline void turn_chunk(const int bits, chunk16 *c, size_t t)
+{
+  if (bits == 3 && t == 16)
+    c->word[0] = c->word[1];
+}
+
+static inline __m512 weight(__m512 code, grid16 g, int symmetric)
+{
+  return _mm512_mul_ps(g.scale, symmetric ? code : _mm512_sub_ps(code, g.zero));
+}
+
+static inline __attribute__((always_inline)) void expand(const int bits, const int symmetric,
+                                                         const qlk_weights *w, size_t panel,
+                                                         size_t k0, size_t k1, size_t group,
+                                                         float *out)
+{
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
+  const unsigned char *codes = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
+  const __m512 table = code_table(bits, symmetric);
+  for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
+    const grid16 g0 = load_grid(w, panel, group, 0), g1 = load_grid(w, panel, group, 16);
+    const size_t end = qlk_run_end(w, group, k1);
+    for (; k < end; k += kr, codes += chunk_bytes) {
+      chunk16 c0 = load_chunk(bits, codes), c1 = load_chunk(bits, codes + 64);
+      for (size_t t = 0; t < kr; t++, out += NR) {
+        turn_chunk(bits, &c0, t);
+        turn_chunk(bits, &c1, t);
+        _mm512_store_ps(out, weight(next_code(bits, &c0, table, symmetric), g0, symmetric));
+        _mm512_store_ps(out + 16, weight(next_code(bits, &c1, table, symmetric), g1, symmetric));
+      }
+    }
+  }
+}
+
+/* count vectors of columns, two to a panel, against x. The sums follow the blocks of QLK_KB. */
+static inline __attribute__((always_inline)) void gemv(const int bits, const int symmetric,
+                                                       const size_t count, const qlk_weights *w,
+                                                       size_t panel, const float *x, float *y)
+{
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
+  const unsigned char *codes = w->codes + panel * w->code_stride;
+  const __m512 table = code_table(bits, symmetric);
+  __m512 total[4], acc[4];
+  /* -0 is neutral even when the first block sums to -0. */
+  for (size_t v = 0; v < count; v++)
+    total[v] = _mm512_set1_ps(-0.0f);
+  for (size_t block = 0, k = 0, group = 0; block < w->k; block += QLK_KB) {
+    const size_t block_end = block + QLK_KB < w->k ? block + QLK_KB : w->k;
+    for (size_t v = 0; v < count; v++)
+      acc[v] = _mm512_setzero_ps();
+    for (; k < block_end;) {
+      grid16 g[4];
+      group = qlk_next_group(w, group, k);
+      for (size_t v = 0; v < count; v++)
+        g[v] = load_grid(w, panel + v / 2, group, v % 2 * 16);
+      const size_t end = qlk_run_end(w, group, block_end);
+      for (; k < end; k += kr, codes += chunk_bytes) {
+        chunk16 c[4];
+        for (size_t v = 0; v < count; v++)
+          c[v] = load_chunk(bits, codes + v / 2 * w->code_stride + v % 2 * 64);
+        for (size_t t = 0; t < kr; t++) {
+          const __m512 a = _mm512_set1_ps(x[k + t]);
+          for (size_t v = 0; v < count; v++) {
+            turn_chunk(bits, &c[v], t);
+            const __m512 b = weight(next_code(bits, &c[v], table, symmetric), g[v], symmetric);
+            acc[v] = _mm512_fmadd_ps(a, b, acc[v]);
+          }
+        }
+      }
+    }
+    for (size_t v = 0; v < count; v++)
+      total[v] = _mm512_add_ps(total[v], acc[v]);
+  }
+  for (size_t v = 0; v < count; v++)
+    _mm512_storeu_ps(y + 16 * v, total[v]);
+}
+
+static inline __attribute__((always_inline)) void expand_any(const int bits, const qlk_weights *w,
+                                                             size_t panel, size_t k0, size_t k1,
+                                                             size_t group, float *out)
+{
+  if (w->zeros == NULL)
+    expand(bits, 1, w, panel, k0, k1, group, out);
+  else
+    expand(bits, 0, w, panel, k0, k1, group, out);
+}
+
+static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
+                                                           size_t panel, size_t panels,
+                                                           const float *x, float *y)
+{
+  for (; panels >= 2; panel += 2, panels -= 2, y += 2 * NR)
+    if (w->zeros == NULL)
+      gemv(bits, 1, 4, w, panel, x, y);
+    else
+      gemv(bits, 0, 4, w, panel, x, y);
+  if (panels == 1 && w->zeros == NULL)
+    gemv(bits, 1, 2, w, panel, x, y);
+  else if (panels == 1)
+    gemv(bits, 0, 2, w, panel, x, y);
+}
+
+static void qlk_expand_f32_w2p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand_any(2, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w2p32_avx512(const qlk_weights *w, size_t panel, size_t panels,
+                                      const float *x, float *y)
+{
+  gemv_any(2, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w3p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand_any(3, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w3p32_avx512(const qlk_weights *w, size_t panel, size_t panels,
+                                      const float *x, float *y)
+{
+  gemv_any(3, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w4p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand_any(4, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w4p32_avx512(const qlk_weights *w, size_t panel, size_t panels,
+                                      const float *x, float *y)
+{
+  gemv_any(4, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w8p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand_any(8, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w8p32_avx512(const qlk_weights *w, size_t panel, size_t panels,
+                                      const float *x, float *y)
+{
+  gemv_any(8, w, panel, panels, x, y);
+}
+
+void qlk_fill_wint_avx512(qlk_gemm *t)
+{
+  t->unit[QLK_W2] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W2, NR),
+                                    12,
+                                    NR,
+                                    16,
+                                    t->unit[QLK_W2].pack,
+                                    qlk_expand_f32_w2p32_avx512,
+                                    qlk_gemv_f32_w2p32_avx512,
+                                    qlk_dense_f32p32_avx512,
+                                    qlk_dense_ordered_f32p32_avx512,
+                                    "qlk_gemv_f32_w2p32_avx512",
+                                    "qlk_gemm_f32_w2p32_avx512",
+                                    "qlk_gemm_ordered_f32_w2p32_avx512"};
+  t->unit[QLK_W3] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W3, NR),
+                                    12,
+                                    NR,
+                                    32,
+                                    t->unit[QLK_W3].pack,
+                                    qlk_expand_f32_w3p32_avx512,
+                                    qlk_gemv_f32_w3p32_avx512,
+                                    qlk_dense_f32p32_avx512,
+                                    qlk_dense_ordered_f32p32_avx512,
+                                    "qlk_gemv_f32_w3p32_avx512",
+                                    "qlk_gemm_f32_w3p32_avx512",
+                                    "qlk_gemm_ordered_f32_w3p32_avx512"};
+  t->unit[QLK_W4] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W4, NR),
+                                    12,
+                                    NR,
+                                    8,
+                                    t->unit[QLK_W4].pack,
+                                    qlk_expand_f32_w4p32_avx512,
+                                    qlk_gemv_f32_w4p32_avx512,
+                                    qlk_dense_f32p32_avx512,
+                                    qlk_dense_ordered_f32p32_avx512,
+                                    "qlk_gemv_f32_w4p32_avx512",
+                                    "qlk_gemm_f32_w4p32_avx512",
+                                    "qlk_gemm_ordered_f32_w4p32_avx512"};
+  t->unit[QLK_W8] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W8, NR),
+                                    12,
+                                    NR,
+                                    4,
+                                    t->unit[QLK_W8].pack,
+                                    qlk_expand_f32_w8p32_avx512,
+                                    qlk_gemv_f32_w8p32_avx512,
+                                    qlk_dense_f32p32_avx512,
+                                    qlk_dense_ordered_f32p32_avx512,
+                                    "qlk_gemv_f32_w8p32_avx512",
+                                    "qlk_gemm_f32_w8p32_avx512",
+                                    "qlk_gemm_ordered_f32_w8p32_avx512"};
+}

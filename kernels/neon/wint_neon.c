@@ -1,0 +1,263 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#if !defined(__aarch64__) || !defined(__ARM_NEON)
+#error "this file needs aarch64 with Advanced SIMD"
+#endif
+
+#include "qlk_gemm.h"
+
+#include <arm_neon.h>
+
+/* Weights of 2, 3, 4 and 8 bits: LANES columns to a vector, VECTORS vectors to a panel. */
+enum { NR = 16, LANES = 4, VECTORS = NR / LANES };
+
+static inline size_t kr_of(const int bits)
+{
+  return bits == 4 ? 8 : bits == 2 ? 16 : bits == 3 ? 32 : 4;
+}
+
+static inline size_t words_of(const int bits)
+{
+  return bits == 3 ? 3 : 1;
+}
+
+/* What dequantizes one vector of columns within a group. */
+typedef struct {
+  float32x4_t scale, zero;
+} grid_part;
+
+static inline uint32x4_t load_words(const unsigned char *p)
+{
+  return vreinterpretq_u32_u8(vld1q_u8(p));
+}
+
+static inline float32x4_t load_scales(const qlk_weights *w, size_t at)
+{
+  const unsigned char *p = w->scales + at * (w->scale_type == QLK_F32 ? 4 : 2);
+  if (w->scale_type == QLK_F32)
+    return vreinterpretq_f32_u8(vld1q_u8(p));
+  const uint16x4_t h = vreinterpret_u16_u8(vld1_u8(p));
+  if (w->scale_type == QLK_F16)
+    return vcvt_f32_f16(vreinterpret_f16_u16(h));
+  return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
+}
+
+static inline grid_part load_grid(const int bits, const qlk_weights *w, size_t panel, size_t group,
+                                  size_t column)
+{
+  const size_t at = panel * w->scale_stride + group * NR + column;
+  grid_part g = {load_scales(w, at), vdupq_n_f32((float)(1 << (bits - 1)))};
+  if (w->zeros != NULL)
+    g.zero = vcvtq_f32_s32(vmovl_s16(vld1_s16(w->zeros + at)));
+  return g;
+}
+
+/* The codes of one chunk of a vector of columns; the next code is always in the lowest bits. */
+typedef struct {
+  uint32x4_t word[3];
+} chunk_part;
+
+static inline chunk_part load_chunk(const int bits, const unsigned char *p)
+{
+  chunk_part c = {{load_words(p)}};
+  if (bits == 3) {
+    c.word[1] = load_words(p + NR * 4);
+    c.word[2] = load_words(p + 2 * NR * 4);
+  }
+  return c;
+}
+
+static inline float32x4_t next_weight(const int bits, chunk_part *c, grid_part g)
+{
+  const int low = bits == 3 ? 2 : bits;
+  uint32x4_t code = vandq_u32(c->word[0], vdupq_n_u32((1u << low) - 1));
+  c->word[0] = vshlq_u32(c->word[0], vdupq_n_s32(-low));
+  if (bits == 3) {
+    const uint32x4_t third = vandq_u32(c->word[2], vdupq_n_u32(1));
+    code = vorrq_u32(code, vshlq_n_u32(third, 2));
+    c->word[2] = vshrq_n_u32(c->word[2], 1);
+  }
+  return vmulq_f32(g.scale, vsubq_f32(vcvtq_f32_u32(code), g.zero));
+}
+
+/* After sixteen codes of three bits the second word takes the place of the first. */
+static inline void turn_chunk(const int bits, chunk_part *c, size_t t)
+{
+  if (bits == 3 && t == 16)
+    c->word[0] = c->word[1];
+}
+
+static inline __attribute__((always_inline)) void expand(const int bits, const qlk_weights *w,
+                                                         size_t panel, size_t k0, size_t k1,
+                                                         size_t group, float *out)
+{
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
+  const unsigned char *codes = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
+  for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
+    const size_t end = qlk_run_end(w, group, k1);
+    grid_part g[VECTORS];
+    for (size_t v = 0; v < VECTORS; v++)
+      g[v] = load_grid(bits, w, panel, group, v * LANES);
+    for (; k < end; k += kr, codes += chunk_bytes) {
+      chunk_part c[VECTORS];
+      for (size_t v = 0; v < VECTORS; v++)
+        c[v] = load_chunk(bits, codes + v * LANES * 4);
+      for (size_t t = 0; t < kr; t++, out += NR)
+        for (size_t v = 0; v < VECTORS; v++) {
+          turn_chunk(bits, &c[v], t);
+          vst1q_f32(out + v * LANES, next_weight(bits, &c[v], g[v]));
+        }
+    }
+  }
+}
+
+/* count vectors of columns of one or two panels against x. The sums follow the blocks of QLK_KB. */
+static inline __attribute__((always_inline)) void gemv(const int bits, const size_t count,
+                                                       const qlk_weights *w, size_t panel,
+                                                       const float *x, float *y)
+{
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
+  const unsigned char *codes = w->codes + panel * w->code_stride;
+  float32x4_t total[2 * VECTORS], acc[2 * VECTORS];
+  /* -0 is neutral even when the first block sums to -0. */
+  for (size_t v = 0; v < count; v++)
+    total[v] = vdupq_n_f32(-0.0f);
+  for (size_t block = 0, k = 0, group = 0; block < w->k; block += QLK_KB) {
+    const size_t block_end = block + QLK_KB < w->k ? block + QLK_KB : w->k;
+    for (size_t v = 0; v < count; v++)
+      acc[v] = vdupq_n_f32(0);
+    for (; k < block_end;) {
+      grid_part g[2 * VECTORS];
+      group = qlk_next_group(w, group, k);
+      for (size_t v = 0; v < count; v++)
+        g[v] = load_grid(bits, w, panel + v / VECTORS, group, v % VECTORS * LANES);
+      const size_t end = qlk_run_end(w, group, block_end);
+      for (; k < end; k += kr, codes += chunk_bytes) {
+        chunk_part c[2 * VECTORS];
+        for (size_t v = 0; v < count; v++)
+          c[v] = load_chunk(bits, codes + v / VECTORS * w->code_stride + v % VECTORS * LANES * 4);
+        for (size_t t = 0; t < kr; t++) {
+          const float32x4_t a = vdupq_n_f32(x[k + t]);
+          for (size_t v = 0; v < count; v++) {
+            turn_chunk(bits, &c[v], t);
+            acc[v] = vfmaq_f32(acc[v], a, next_weight(bits, &c[v], g[v]));
+          }
+        }
+      }
+    }
+    for (size_t v = 0; v < count; v++)
+      total[v] = vaddq_f32(total[v], acc[v]);
+  }
+  for (size_t v = 0; v < count; v++)
+    vst1q_f32(y + LANES * v, total[v]);
+}
+
+static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
+                                                           size_t panel, size_t panels,
+                                                           const float *x, float *y)
+{
+  for (; panels >= 2; panel += 2, panels -= 2, y += 2 * NR)
+    gemv(bits, 2 * VECTORS, w, panel, x, y);
+  if (panels == 1)
+    gemv(bits, VECTORS, w, panel, x, y);
+}
+
+static void qlk_expand_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(2, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(2, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(3, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(3, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(4, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(4, w, panel, panels, x, y);
+}
+
+static void qlk_expand_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                      size_t group, float *out)
+{
+  expand(8, w, panel, k0, k1, group, out);
+}
+
+static void qlk_gemv_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t panels,
+                                    const float *x, float *y)
+{
+  gemv_any(8, w, panel, panels, x, y);
+}
+
+void qlk_fill_wint_neon(qlk_gemm *t)
+{
+  t->unit[QLK_W2] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W2, NR),
+                                    4,
+                                    NR,
+                                    16,
+                                    t->unit[QLK_W2].pack,
+                                    qlk_expand_f32_w2p16_neon,
+                                    qlk_gemv_f32_w2p16_neon,
+                                    qlk_dense_f32p16_neon,
+                                    qlk_dense_ordered_f32p16_neon,
+                                    "qlk_gemv_f32_w2p16_neon",
+                                    "qlk_gemm_f32_w2p16_neon",
+                                    "qlk_gemm_ordered_f32_w2p16_neon"};
+  t->unit[QLK_W3] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W3, NR),
+                                    4,
+                                    NR,
+                                    32,
+                                    t->unit[QLK_W3].pack,
+                                    qlk_expand_f32_w3p16_neon,
+                                    qlk_gemv_f32_w3p16_neon,
+                                    qlk_dense_f32p16_neon,
+                                    qlk_dense_ordered_f32p16_neon,
+                                    "qlk_gemv_f32_w3p16_neon",
+                                    "qlk_gemm_f32_w3p16_neon",
+                                    "qlk_gemm_ordered_f32_w3p16_neon"};
+  t->unit[QLK_W4] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W4, NR),
+                                    4,
+                                    NR,
+                                    8,
+                                    t->unit[QLK_W4].pack,
+                                    qlk_expand_f32_w4p16_neon,
+                                    qlk_gemv_f32_w4p16_neon,
+                                    qlk_dense_f32p16_neon,
+                                    qlk_dense_ordered_f32p16_neon,
+                                    "qlk_gemv_f32_w4p16_neon",
+                                    "qlk_gemm_f32_w4p16_neon",
+                                    "qlk_gemm_ordered_f32_w4p16_neon"};
+  t->unit[QLK_W8] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W8, NR),
+                                    4,
+                                    NR,
+                                    4,
+                                    t->unit[QLK_W8].pack,
+                                    qlk_expand_f32_w8p16_neon,
+                                    qlk_gemv_f32_w8p16_neon,
+                                    qlk_dense_f32p16_neon,
+                                    qlk_dense_ordered_f32p16_neon,
+                                    "qlk_gemv_f32_w8p16_neon",
+                                    "qlk_gemm_f32_w8p16_neon",
+                                    "qlk_gemm_ordered_f32_w8p16_neon"};
+}

@@ -1,0 +1,183 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "qlk_gemm.h"
+#include "qlk_half.h"
+
+/* Weights of 2, 3, 4 and 8 bits. Packing is for any panel width, so every ISA uses it. */
+enum { NR = 16 };
+
+static void store_word(unsigned char *panel, size_t at, uint32_t word)
+{
+  for (int i = 0; i < 4; i++)
+    panel[4 * at + (size_t)i] = (unsigned char)(word >> 8 * i);
+}
+
+static uint32_t load_word(const unsigned char *p)
+{
+  return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* bits of count codes from bit low on, packed densely. */
+static uint32_t gather_bits(const unsigned char *codes, size_t count, uint32_t low, uint32_t bits)
+{
+  uint32_t word = 0;
+  for (size_t t = 0; t < count; t++)
+    word |= ((uint32_t)codes[t] >> low & ((1u << bits) - 1)) << (uint32_t)t * bits;
+  return word;
+}
+
+static inline void pack(uint32_t bits, const unsigned char *rows, size_t stride, size_t nr,
+                        size_t k, unsigned char *panel)
+{
+  const size_t kr = 32 / bits;
+  for (size_t c = 0; c < k / kr; c++)
+    for (size_t j = 0; j < nr; j++)
+      store_word(panel, c * nr + j, gather_bits(rows + j * stride + c * kr, kr, 0, bits));
+}
+
+static void qlk_pack_w2_scalar(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                               unsigned char *panel)
+{
+  pack(2, rows, stride, nr, k, panel);
+}
+
+static void qlk_pack_w4_scalar(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                               unsigned char *panel)
+{
+  pack(4, rows, stride, nr, k, panel);
+}
+
+static void qlk_pack_w8_scalar(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                               unsigned char *panel)
+{
+  pack(8, rows, stride, nr, k, panel);
+}
+
+static void qlk_pack_w3_scalar(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                               unsigned char *panel)
+{
+  for (size_t c = 0; c < k / 32; c++)
+    for (size_t j = 0; j < nr; j++) {
+      const unsigned char *codes = rows + j * stride + c * 32;
+      store_word(panel, c * 3 * nr + j, gather_bits(codes, 16, 0, 2));
+      store_word(panel, (c * 3 + 1) * nr + j, gather_bits(codes + 16, 16, 0, 2));
+      store_word(panel, (c * 3 + 2) * nr + j, gather_bits(codes, 32, 2, 1));
+    }
+}
+
+static float load_scale(const qlk_weights *w, size_t at)
+{
+  float s;
+  if (w->scale_type == QLK_F16)
+    return qlk_f16_to_f32(qlk_load16(w->scales, at));
+  if (w->scale_type == QLK_BF16)
+    return qlk_bf16_to_f32(qlk_load16(w->scales, at));
+  memcpy(&s, w->scales + 4 * at, sizeof s);
+  return s;
+}
+
+/* Code t of column j of a chunk. */
+static inline uint32_t code_of(const int bits, const unsigned char *chunk, size_t t, size_t j)
+{
+  if (bits != 3)
+    return load_word(chunk + 4 * j) >> (t * (size_t)bits) & ((1u << bits) - 1);
+  const uint32_t low = load_word(chunk + 4 * (t / 16 * NR + j)) >> t % 16 * 2 & 3;
+  return low | (load_word(chunk + 4 * (2 * NR + j)) >> t & 1) << 2;
+}
+
+static inline void expand(const int bits, const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                          size_t group, float *out)
+{
+  const size_t kr = bits == 3 ? 32 : 32 / (size_t)bits, chunk_bytes = bits == 3 ? 12 * NR : 4 * NR;
+  const unsigned char *chunk = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
+  for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
+    const size_t at = panel * w->scale_stride + group * NR;
+    const size_t end = qlk_run_end(w, group, k1);
+    float scale[NR];
+    int32_t zero[NR];
+    for (size_t j = 0; j < NR; j++) {
+      scale[j] = load_scale(w, at + j);
+      zero[j] = w->zeros != NULL ? w->zeros[at + j] : 1 << (bits - 1);
+    }
+    for (; k < end; k += kr, chunk += chunk_bytes)
+      for (size_t t = 0; t < kr; t++, out += NR)
+        for (size_t j = 0; j < NR; j++)
+          out[j] = scale[j] * (float)((int32_t)code_of(bits, chunk, t, j) - zero[j]);
+  }
+}
+
+static void qlk_expand_f32_w2p16_scalar(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand(2, w, panel, k0, k1, group, out);
+}
+
+static void qlk_expand_f32_w3p16_scalar(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand(3, w, panel, k0, k1, group, out);
+}
+
+static void qlk_expand_f32_w4p16_scalar(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand(4, w, panel, k0, k1, group, out);
+}
+
+static void qlk_expand_f32_w8p16_scalar(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                                        size_t group, float *out)
+{
+  expand(8, w, panel, k0, k1, group, out);
+}
+
+void qlk_fill_wint_scalar(qlk_gemm *t)
+{
+  t->unit[QLK_W2] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W2, NR),
+                                    4,
+                                    NR,
+                                    16,
+                                    qlk_pack_w2_scalar,
+                                    qlk_expand_f32_w2p16_scalar,
+                                    NULL,
+                                    qlk_dense_f32p16_scalar,
+                                    qlk_dense_f32p16_scalar,
+                                    "qlk_gemm_f32_w2p16_scalar",
+                                    "qlk_gemm_f32_w2p16_scalar",
+                                    "qlk_gemm_f32_w2p16_scalar"};
+  t->unit[QLK_W3] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W3, NR),
+                                    4,
+                                    NR,
+                                    32,
+                                    qlk_pack_w3_scalar,
+                                    qlk_expand_f32_w3p16_scalar,
+                                    NULL,
+                                    qlk_dense_f32p16_scalar,
+                                    qlk_dense_f32p16_scalar,
+                                    "qlk_gemm_f32_w3p16_scalar",
+                                    "qlk_gemm_f32_w3p16_scalar",
+                                    "qlk_gemm_f32_w3p16_scalar"};
+  t->unit[QLK_W4] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W4, NR),
+                                    4,
+                                    NR,
+                                    8,
+                                    qlk_pack_w4_scalar,
+                                    qlk_expand_f32_w4p16_scalar,
+                                    NULL,
+                                    qlk_dense_f32p16_scalar,
+                                    qlk_dense_f32p16_scalar,
+                                    "qlk_gemm_f32_w4p16_scalar",
+                                    "qlk_gemm_f32_w4p16_scalar",
+                                    "qlk_gemm_f32_w4p16_scalar"};
+  t->unit[QLK_W8] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W8, NR),
+                                    4,
+                                    NR,
+                                    4,
+                                    qlk_pack_w8_scalar,
+                                    qlk_expand_f32_w8p16_scalar,
+                                    NULL,
+                                    qlk_dense_f32p16_scalar,
+                                    qlk_dense_f32p16_scalar,
+                                    "qlk_gemm_f32_w8p16_scalar",
+                                    "qlk_gemm_f32_w8p16_scalar",
+                                    "qlk_gemm_f32_w8p16_scalar"};
+}

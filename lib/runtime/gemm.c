@@ -1,0 +1,250 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "packed.h"
+
+#include "checked.h"
+#include "error.h"
+#include "fpenv.h"
+#include "gemm_job.h"
+#include "tensor_rows.h"
+
+#include <string.h>
+
+/* How many rows of activations are held in f32 at a time. */
+enum { SLAB_ROWS = 4 * QLI_GEMM_ROWS };
+
+/* Rows of the f32 activations are this far apart. The odd multiple of a cache line keeps rows of
+ * 2^n elements out of the same cache sets. */
+static size_t padded_row(size_t k)
+{
+  const size_t lines = (k + 15) / 16;
+  return (lines | 1) * 16;
+}
+
+typedef struct {
+  size_t rows, row_elements, x_bytes, worker_bytes, total;
+} scratch_plan;
+
+static bool plan_scratch(const ql_ctx *ctx, const ql_packed *w, size_t m, scratch_plan *p)
+{
+  const size_t tile_rows = qli_min_size(m, QLI_GEMM_ROWS);
+  size_t all;
+  p->rows = qli_min_size(m, SLAB_ROWS);
+  p->row_elements = padded_row(w->weights.k);
+  p->worker_bytes = (QLK_KB * w->nr + tile_rows * QLI_GEMM_COLUMNS) * sizeof(float);
+  return qli_mul_size(p->row_elements, p->rows * sizeof(float), &p->x_bytes) &&
+         qli_mul_size(p->worker_bytes, ctx->executor.max_workers, &all) &&
+         qli_add_size(p->x_bytes, all, &p->total) && p->total <= PTRDIFF_MAX;
+}
+
+static bool is_activation_type(ql_dtype dtype)
+{
+  return dtype == QL_DTYPE_F32 || dtype == QL_DTYPE_F16 || dtype == QL_DTYPE_BF16;
+}
+
+static ql_status check_matrix(const ql_tensor *t, const char *name, size_t columns, ql_error *error)
+{
+  QLI_TRY(ql_tensor_check(t, error));
+  if (!is_activation_type(t->dtype))
+    return qli_fail(error, QL_STATUS_DTYPE, "%s is of type %s: F32, F16 and BF16 are known", name,
+                    ql_dtype_name(t->dtype));
+  if (t->rank != 2 || t->shape[1] != columns)
+    return qli_fail(error, QL_STATUS_SHAPE, "%s has rank %d and %zu columns, [m, %zu] is needed",
+                    name, (int)t->rank, t->rank > 0 ? t->shape[t->rank - 1] : 0, columns);
+  if (columns > 1 && t->stride[1] != (ptrdiff_t)(ql_dtype_bits(t->dtype) / 8))
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "the columns of %s are not contiguous",
+                    name);
+  return QL_STATUS_OK;
+}
+
+static ql_status check_options(const ql_gemm_options *o, size_t n, ql_error *error)
+{
+  if (o->compute != QL_COMPUTE_F32)
+    return qli_fail(error, QL_STATUS_UNSUPPORTED, "compute %d is not known", (int)o->compute);
+  if (o->reserved != 0)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "a reserved option is not zero");
+  if (o->bias == NULL)
+    return QL_STATUS_OK;
+  QLI_TRY(ql_tensor_check(o->bias, error));
+  if (!is_activation_type(o->bias->dtype))
+    return qli_fail(error, QL_STATUS_DTYPE, "the bias is of type %s: F32, F16 and BF16 are known",
+                    ql_dtype_name(o->bias->dtype));
+  if (o->bias->rank != 1 || o->bias->shape[0] != n)
+    return qli_fail(error, QL_STATUS_SHAPE, "the bias is not a vector of %zu elements", n);
+  return QL_STATUS_OK;
+}
+
+static ql_status copy_options(const ql_gemm_options *options, ql_gemm_options *o, ql_error *error)
+{
+  *o = (ql_gemm_options)QL_GEMM_OPTIONS_INIT;
+  if (options != NULL && !qli_config_copy(o, sizeof *o, sizeof *o, options))
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
+                    "ql_gemm_options.struct_size is %zu, not that of QL_GEMM_OPTIONS_INIT",
+                    options->struct_size);
+  return QL_STATUS_OK;
+}
+
+static ql_status check_layout(const ql_ctx *ctx, const ql_packed *w, ql_error *error)
+{
+  const qlk_gemm_unit *unit = qli_packed_unit(ctx, w);
+  if (unit->layout_id == w->layout)
+    return QL_STATUS_OK;
+  qli_fail(error, QL_STATUS_LAYOUT,
+           "the weights are packed in layout 0x%x, the kernels of this context (%s) need 0x%x",
+           (unsigned)w->layout, ctx->isa_name, (unsigned)unit->layout_id);
+  qli_error_hint(error, "pack the weights with a context of the same ISA");
+  return QL_STATUS_LAYOUT;
+}
+
+static ql_status check_arguments(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                                 const ql_tensor *y, const ql_gemm_options *o, ql_error *error)
+{
+  QLI_TRY(check_layout(ctx, w, error));
+  QLI_TRY(check_matrix(x, "x", w->k, error));
+  QLI_TRY(check_matrix(y, "y", w->n, error));
+  if (x->shape[0] != y->shape[0])
+    return qli_fail(error, QL_STATUS_SHAPE, "x has %zu rows, y has %zu", x->shape[0], y->shape[0]);
+  return check_options(o, w->n, error);
+}
+
+/* Scratch of the caller, or *owned of the context. */
+static ql_status get_scratch(const ql_ctx *ctx, const ql_gemm_options *o, size_t bytes,
+                             unsigned char **scratch, void **owned, ql_error *error)
+{
+  *owned = NULL;
+  if (o->workspace != NULL) {
+    if (o->workspace_bytes < bytes || (uintptr_t)o->workspace % 64 != 0)
+      return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
+                      "the workspace has %zu bytes, %zu bytes aligned to 64 are needed",
+                      o->workspace_bytes, bytes);
+    *scratch = o->workspace;
+    return QL_STATUS_OK;
+  }
+  *owned = qli_alloc(ctx, 1, bytes);
+  *scratch = *owned;
+  if (*owned == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory for %zu bytes of scratch", bytes);
+  return QL_STATUS_OK;
+}
+
+/* Float rows that the core can read where they lie. Rows that are a multiple of a page apart would
+ * share cache sets, which matters when there are many. */
+static bool in_place(const ql_packed *w, const ql_tensor *x)
+{
+  return x->dtype == QL_DTYPE_F32 && w->gather == NULL && (uintptr_t)x->data % 4 == 0 &&
+         x->stride[0] >= 0 && x->stride[0] % 4 == 0 &&
+         (x->shape[0] <= 4 || x->stride[0] % 4096 != 0);
+}
+
+static ql_status multiply(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                          const ql_tensor *y, const ql_gemm_options *o, ql_error *error)
+{
+  const size_t m = x->shape[0];
+  scratch_plan plan;
+  unsigned char *scratch;
+  void *owned;
+  if (!plan_scratch(ctx, w, m, &plan))
+    return qli_fail(error, QL_STATUS_OVERFLOW, "no scratch can be as large as %zu rows need", m);
+  QLI_TRY(get_scratch(ctx, o, plan.total, &scratch, &owned, error));
+  qli_gemm_job job = {.ctx = ctx,
+                      .w = w,
+                      .unit = qli_packed_unit(ctx, w),
+                      .y = y,
+                      .bias = o->bias,
+                      .worker_scratch = scratch + plan.x_bytes,
+                      .worker_bytes = plan.worker_bytes};
+  for (size_t row = 0; row < m; row += SLAB_ROWS) {
+    job.first_row = row;
+    job.rows = qli_min_size(SLAB_ROWS, m - row);
+    if (in_place(w, x)) {
+      job.x = (const float *)(const void *)((const unsigned char *)x->data +
+                                            (ptrdiff_t)row * x->stride[0]);
+      job.x_stride = (size_t)x->stride[0] / sizeof(float);
+    } else {
+      job.x = (const float *)(const void *)scratch;
+      job.x_stride = plan.row_elements;
+      qli_gemm_convert(&job, x, (float *)(void *)scratch);
+    }
+    qli_gemm_run(&job);
+  }
+  qli_free(ctx, owned);
+  return QL_STATUS_OK;
+}
+
+ql_status ql_gemm(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x, const ql_tensor *y,
+                  const ql_gemm_options *options, ql_error *error)
+{
+  ql_gemm_options o;
+  if (ctx == NULL || w == NULL)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "ctx or w is NULL");
+  QLI_TRY(copy_options(options, &o, error));
+  QLI_TRY(check_arguments(ctx, w, x, y, &o, error));
+  if (x->shape[0] == 0 || w->n == 0)
+    return QL_STATUS_OK;
+  const qli_fpenv saved = qli_fpenv_enter();
+  const ql_status status = multiply(ctx, w, x, y, &o, error);
+  qli_fpenv_leave(saved);
+  return status;
+}
+
+static ql_status gemm_of_bits(int32_t bits, const ql_ctx *ctx, const ql_packed *w,
+                              const ql_tensor *x, const ql_tensor *y,
+                              const ql_gemm_options *options, ql_error *error)
+{
+  if (w != NULL && (w->dtype != QL_DTYPE_NONE || w->bits != bits))
+    return qli_fail(error, QL_STATUS_DTYPE, "the weights have %d bits%s, not %d-bit codes",
+                    (int)w->bits, w->dtype != QL_DTYPE_NONE ? " floating point" : "", (int)bits);
+  return ql_gemm(ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w2a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                        const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_of_bits(2, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w3a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                        const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_of_bits(3, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w4a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                        const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_of_bits(4, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w8a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                        const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_of_bits(8, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_workspace(const ql_ctx *ctx, const ql_packed *w, size_t m,
+                            const ql_gemm_options *options, size_t *bytes)
+{
+  ql_gemm_options o;
+  scratch_plan plan;
+  if (ctx == NULL || w == NULL || bytes == NULL)
+    return QL_STATUS_INVALID_ARGUMENT;
+  QLI_TRY(copy_options(options, &o, NULL));
+  QLI_TRY(check_layout(ctx, w, NULL));
+  if (!plan_scratch(ctx, w, m, &plan))
+    return QL_STATUS_OVERFLOW;
+  *bytes = plan.total;
+  return QL_STATUS_OK;
+}
+
+const char *ql_gemm_query(const ql_ctx *ctx, const ql_packed *w, size_t m,
+                          const ql_gemm_options *options)
+{
+  ql_gemm_options o;
+  if (ctx == NULL || w == NULL || copy_options(options, &o, NULL) != QL_STATUS_OK ||
+      check_layout(ctx, w, NULL) != QL_STATUS_OK || o.compute != QL_COMPUTE_F32)
+    return NULL;
+  const qlk_gemm_unit *unit = qli_packed_unit(ctx, w);
+  if (qli_reproducible(ctx))
+    return unit->ordered_name;
+  return m == 1 ? unit->gemv_name : unit->gemm_name;
+}

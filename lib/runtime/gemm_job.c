@@ -1,0 +1,195 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gemm_job.h"
+
+#include "checked.h"
+#include "tensor_rows.h"
+
+#include <string.h>
+
+/* Below this many products the wake-up of other workers costs more than it saves. Which thread
+ * computes a tile never changes the result. */
+enum { SMALL_WORK = 1 << 18, CONVERT_ROWS = 8, CHUNK = 256 };
+
+typedef struct {
+  const qli_gemm_job *job;
+  const ql_tensor *x;
+  float *dst;
+} conversion;
+
+static void run_tasks(const ql_ctx *ctx, size_t count, ql_task task, void *arg, bool small)
+{
+  if (!small) {
+    qli_parallel_for(ctx, count, task, arg);
+    return;
+  }
+  for (size_t i = 0; i < count; i++)
+    task(arg, i, 0);
+}
+
+static void convert_contiguous(const qlk_exact *kernels, ql_dtype dtype, const void *src, size_t n,
+                               float *dst)
+{
+  if (dtype == QL_DTYPE_F16)
+    kernels->f16_to_f32(src, n, dst);
+  else if (dtype == QL_DTYPE_BF16)
+    kernels->bf16_to_f32(src, n, dst);
+  else
+    memcpy(dst, src, n * sizeof(float));
+}
+
+/* dst[p] = src[gather[p]], or 0; a chunk is gathered in its own type, then converted. */
+static void convert_gathered(const qlk_exact *kernels, ql_dtype dtype, const unsigned char *src,
+                             const int32_t *gather, size_t n, float *dst)
+{
+  _Alignas(64) unsigned char chunk[CHUNK * sizeof(float)];
+  const size_t size = ql_dtype_bits(dtype) / 8;
+  for (size_t p = 0; p < n; p += CHUNK) {
+    const size_t part = qli_min_size(CHUNK, n - p);
+    memset(chunk, 0, sizeof chunk);
+    for (size_t i = 0; i < part; i++)
+      if (gather[p + i] >= 0 && size == 2)
+        memcpy(chunk + 2 * i, src + 2 * (size_t)gather[p + i], 2);
+      else if (gather[p + i] >= 0)
+        memcpy(chunk + 4 * i, src + 4 * (size_t)gather[p + i], 4);
+    convert_contiguous(kernels, dtype, chunk, part, dst + p);
+  }
+}
+
+static void convert_rows(void *arg, size_t index, size_t worker)
+{
+  const conversion *c = arg;
+  const qli_gemm_job *job = c->job;
+  const size_t end = qli_min_size(job->rows, (index + 1) * CONVERT_ROWS);
+  (void)worker;
+  for (size_t i = index * CONVERT_ROWS; i < end; i++) {
+    const unsigned char *src =
+        (const unsigned char *)c->x->data + (ptrdiff_t)(job->first_row + i) * c->x->stride[0];
+    float *dst = c->dst + i * job->x_stride;
+    if (job->w->gather != NULL)
+      convert_gathered(&job->ctx->kernels.exact, c->x->dtype, src, job->w->gather,
+                       job->w->weights.k, dst);
+    else
+      convert_contiguous(&job->ctx->kernels.exact, c->x->dtype, src, job->w->k, dst);
+  }
+}
+
+void qli_gemm_convert(const qli_gemm_job *job, const ql_tensor *x, float *dst)
+{
+  conversion c = {job, x, dst};
+  run_tasks(job->ctx, qli_ceil_div(job->rows, CONVERT_ROWS), convert_rows, &c,
+            job->rows <= SMALL_WORK / (job->w->k + 1));
+}
+
+/* Part of y that one task computes. */
+typedef struct {
+  size_t row, rows; /* within the job */
+  size_t panel, panels;
+  float *block; /* QLK_KB x nr weights */
+  float *sums;  /* rows x QLI_GEMM_COLUMNS */
+} tile;
+
+/* The f32 weights of one panel and one block of k. */
+static const float *weights_of(const qli_gemm_job *job, size_t panel, size_t k0, size_t k1,
+                               size_t group, float *block)
+{
+  const qlk_weights *w = &job->w->weights;
+  if (job->unit->expand == NULL)
+    return (const float *)(const void *)(w->codes + panel * w->code_stride) + k0 * job->unit->nr;
+  job->unit->expand(w, panel, k0, k1, group, block);
+  return block;
+}
+
+/* All rows of a tile against one block of one panel. */
+static void add_block(const qli_gemm_job *job, const tile *t, size_t panel, size_t k0, size_t k1,
+                      const float *weights)
+{
+  const qlk_gemm_unit *unit = job->unit;
+  qlk_dense_fn *dense = qli_reproducible(job->ctx) ? unit->dense_ordered : unit->dense;
+  for (size_t i = 0; i < t->rows; i += unit->mr)
+    dense(qli_min_size(unit->mr, t->rows - i), k1 - k0, job->x + (t->row + i) * job->x_stride + k0,
+          job->x_stride, weights, t->sums + i * QLI_GEMM_COLUMNS + panel * unit->nr,
+          QLI_GEMM_COLUMNS, k0 > 0);
+}
+
+static void sum_blocks(const qli_gemm_job *job, const tile *t)
+{
+  const qlk_weights *w = &job->w->weights;
+  size_t group = 0;
+  for (size_t k0 = 0; k0 < w->k; k0 += QLK_KB) {
+    const size_t k1 = qli_min_size(k0 + QLK_KB, w->k);
+    group = w->groups > 0 ? qlk_next_group(w, group, k0) : 0;
+    for (size_t p = 0; p < t->panels; p++)
+      add_block(job, t, p, k0, k1, weights_of(job, t->panel + p, k0, k1, group, t->block));
+  }
+}
+
+static void compute_sums(const qli_gemm_job *job, const tile *t)
+{
+  if (job->w->weights.k == 0)
+    memset(t->sums, 0, t->rows * QLI_GEMM_COLUMNS * sizeof(float));
+  else if (job->rows == 1 && job->unit->gemv != NULL && !qli_reproducible(job->ctx))
+    job->unit->gemv(&job->w->weights, t->panel, t->panels, job->x, t->sums);
+  else
+    sum_blocks(job, t);
+}
+
+static void store_row(const qlk_exact *kernels, ql_dtype dtype, const float *row, size_t n,
+                      void *dst)
+{
+  if (dtype == QL_DTYPE_F16)
+    kernels->f32_to_f16(row, n, dst);
+  else if (dtype == QL_DTYPE_BF16)
+    kernels->f32_to_bf16(row, n, dst);
+  else
+    memcpy(dst, row, n * sizeof(float));
+}
+
+static void finish(const qli_gemm_job *job, const tile *t)
+{
+  const size_t column = t->panel * job->unit->nr;
+  const size_t n = qli_min_size(QLI_GEMM_COLUMNS, job->w->n - column);
+  const ql_tensor *y = job->y, *bias = job->bias;
+  const size_t size = ql_dtype_bits(y->dtype) / 8;
+  float bias_row[QLI_GEMM_COLUMNS];
+  if (bias != NULL)
+    qli_row_to_f32(bias->dtype,
+                   (const unsigned char *)bias->data + (ptrdiff_t)column * bias->stride[0],
+                   bias->stride[0], n, bias_row);
+  for (size_t i = 0; i < t->rows; i++) {
+    float *row = t->sums + i * QLI_GEMM_COLUMNS;
+    for (size_t j = 0; bias != NULL && j < n; j++)
+      row[j] += bias_row[j];
+    store_row(&job->ctx->kernels.exact, y->dtype, row, n,
+              (unsigned char *)y->data + (ptrdiff_t)(job->first_row + t->row + i) * y->stride[0] +
+                  (ptrdiff_t)(column * size));
+  }
+}
+
+static size_t column_tiles(const qli_gemm_job *job)
+{
+  return qli_ceil_div(job->w->n, QLI_GEMM_COLUMNS);
+}
+
+static void run_tile(void *arg, size_t index, size_t worker)
+{
+  const qli_gemm_job *job = arg;
+  const size_t columns = column_tiles(job), per_tile = QLI_GEMM_COLUMNS / job->unit->nr;
+  float *scratch = (float *)(void *)(job->worker_scratch + worker * job->worker_bytes);
+  tile t;
+  t.row = index / columns * QLI_GEMM_ROWS;
+  t.rows = qli_min_size(QLI_GEMM_ROWS, job->rows - t.row);
+  t.panel = index % columns * per_tile;
+  t.panels = qli_min_size(per_tile, job->w->panels - t.panel);
+  t.block = scratch;
+  t.sums = scratch + QLK_KB * job->unit->nr;
+  compute_sums(job, &t);
+  finish(job, &t);
+}
+
+void qli_gemm_run(qli_gemm_job *job)
+{
+  const size_t tiles = column_tiles(job) * qli_ceil_div(job->rows, QLI_GEMM_ROWS);
+  const bool small = job->rows <= SMALL_WORK / (job->w->n + 1) / (job->w->k + 1);
+  run_tasks(job->ctx, tiles, run_tile, job, small);
+}

@@ -1,0 +1,333 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "packed.h"
+
+#include "checked.h"
+#include "error.h"
+#include "fpenv.h"
+#include "half.h"
+
+#include <quantlib/types.h>
+
+#include <string.h>
+
+_Static_assert((int)QLK_F32 == (int)QL_DTYPE_F32 && (int)QLK_F16 == (int)QL_DTYPE_F16 &&
+                   (int)QLK_BF16 == (int)QL_DTYPE_BF16,
+               "kernels and tensors number the element types alike");
+
+/* Where the sections of a packed matrix begin. */
+typedef struct {
+  size_t codes, scales, zeros, ends, gather, total;
+} sections;
+
+static bool append(size_t *total, size_t count, size_t size, size_t *at)
+{
+  size_t bytes;
+  *at = *total;
+  if (!qli_mul_size(count, size, &bytes) || !qli_add_size(bytes, 63, &bytes) ||
+      !qli_add_size(*total, bytes / 64 * 64, total))
+    return false;
+  return *total <= PTRDIFF_MAX;
+}
+
+/* A matrix with everything but its contents. elements: of scales and zero points, for all panels;
+ * zeros and gather are left out where the caller says so. */
+typedef struct {
+  qlk_wtype wtype;
+  size_t n, k, packed_k, groups;
+  ql_dtype scale_type;
+  bool zeros, gather;
+} packed_shape;
+
+static size_t panel_bytes_of(const qlk_gemm_unit *unit, qlk_wtype wtype, size_t packed_k,
+                             bool *fits)
+{
+  const size_t word = wtype == QLK_W_F16 || wtype == QLK_W_BF16 ? 2 : wtype == QLK_W3 ? 12 : 4;
+  size_t bytes;
+  *fits = qli_mul_size(packed_k / unit->kr, word * unit->nr, &bytes) && bytes <= PTRDIFF_MAX;
+  return bytes;
+}
+
+static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *at, ql_packed *p)
+{
+  const size_t scale_size = s->scale_type == QL_DTYPE_F32 ? 4 : 2;
+  size_t scales;
+  bool fits;
+  p->panels = qli_ceil_div(s->n, unit->nr);
+  p->weights.code_stride = panel_bytes_of(unit, s->wtype, s->packed_k, &fits);
+  if (!fits || !qli_mul_size(s->groups, unit->nr, &p->weights.scale_stride) ||
+      !qli_mul_size(p->weights.scale_stride, p->panels, &scales))
+    return false;
+  at->total = (sizeof(ql_packed) + 63) / 64 * 64;
+  return append(&at->total, p->panels, p->weights.code_stride, &at->codes) &&
+         append(&at->total, scales, scale_size, &at->scales) &&
+         append(&at->total, s->zeros ? scales : 0, sizeof(int16_t), &at->zeros) &&
+         append(&at->total, s->groups, sizeof(uint32_t), &at->ends) &&
+         append(&at->total, s->gather ? s->packed_k : 0, sizeof(int32_t), &at->gather);
+}
+
+static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **out, ql_error *error)
+{
+  const qlk_gemm_unit *unit = &ctx->kernels.gemm.unit[s->wtype];
+  sections at;
+  ql_packed head;
+  memset(&head, 0, sizeof head);
+  if (!lay_out(s, unit, &at, &head))
+    return qli_fail(error, QL_STATUS_OVERFLOW, "a matrix of %zu x %zu is too large to pack", s->n,
+                    s->k);
+  unsigned char *block = qli_alloc(ctx, 1, at.total);
+  if (block == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to pack a matrix of %zu x %zu", s->n,
+                    s->k);
+  memset(block, 0, at.total);
+  head.ctx = ctx;
+  head.wtype = s->wtype;
+  head.layout = unit->layout_id;
+  head.n = s->n;
+  head.k = s->k;
+  head.nr = unit->nr;
+  head.bytes = at.total;
+  head.weights.codes = block + at.codes;
+  head.weights.scales = block + at.scales;
+  head.weights.zeros = s->zeros ? (const int16_t *)(const void *)(block + at.zeros) : NULL;
+  head.weights.ends = (const uint32_t *)(const void *)(block + at.ends);
+  head.weights.groups = s->groups;
+  head.weights.k = s->packed_k;
+  head.weights.scale_type = s->scale_type;
+  head.gather = s->gather ? (const int32_t *)(const void *)(block + at.gather) : NULL;
+  memcpy(block, &head, sizeof head);
+  *out = (ql_packed *)(void *)block;
+  return QL_STATUS_OK;
+}
+
+/* Sections are written once, here, through the block that the header lies in. */
+static unsigned char *writable(ql_packed *p, const void *section)
+{
+  return (unsigned char *)p + ((const unsigned char *)section - (const unsigned char *)p);
+}
+
+/* Packing of all panels. Each worker has room for nr rows of packed k elements. */
+typedef struct {
+  ql_packed *packed;
+  const qlk_gemm_unit *unit;
+  const ql_qmat_view *view; /* quantized */
+  const qli_pack_plan *plan;
+  const ql_tensor *tensor; /* or floating point */
+  size_t row_bytes;
+  unsigned char *scratch;
+} job;
+
+/* The code that stands for the least weight, for places that no column fills: activations are zero
+ * there, but 0 * Inf must not come up. */
+static uint8_t padding_code(const ql_qmat_view *v, size_t block)
+{
+  const int32_t highest = (1 << v->bits) - 1, zero = v->zeros[block];
+  return (uint8_t)(zero < highest ? zero : highest);
+}
+
+static void gather_codes(const job *j, size_t r, unsigned char *row)
+{
+  const ql_qmat_view *v = j->view;
+  const uint8_t *codes = v->codes + r * v->cols;
+  const size_t base = r / v->block_rows * v->groups;
+  size_t p = 0;
+  for (size_t g = 0; g < v->groups; g++)
+    for (; p < j->plan->ends[g]; p++) {
+      const int32_t column = j->plan->gather[p];
+      row[p] = column >= 0 ? codes[column] : padding_code(v, base + g);
+    }
+}
+
+static void gather_elements(const ql_tensor *t, size_t r, unsigned char *row)
+{
+  const size_t size = ql_dtype_bits(t->dtype) / 8;
+  const unsigned char *from = (const unsigned char *)t->data + (ptrdiff_t)r * t->stride[0];
+  if (t->stride[1] == (ptrdiff_t)size) {
+    memcpy(row, from, t->shape[1] * size);
+    return;
+  }
+  for (size_t c = 0; c < t->shape[1]; c++)
+    memcpy(row + c * size, from + (ptrdiff_t)c * t->stride[1], size);
+}
+
+static void store_scale(ql_dtype type, unsigned char *scales, size_t at, float s)
+{
+  const uint16_t h = type == QL_DTYPE_F16 ? qli_f32_to_f16(s) : qli_f32_to_bf16(s);
+  if (type == QL_DTYPE_F32)
+    memcpy(scales + 4 * at, &s, sizeof s);
+  else
+    memcpy(scales + 2 * at, &h, sizeof h);
+}
+
+static void write_grid(const job *j, size_t panel, size_t column, size_t r)
+{
+  const qlk_weights *w = &j->packed->weights;
+  const ql_qmat_view *v = j->view;
+  unsigned char *scales = writable(j->packed, w->scales);
+  const size_t base = r / v->block_rows * v->groups;
+  for (size_t g = 0; g < v->groups; g++) {
+    const size_t at = panel * w->scale_stride + g * j->packed->nr + column;
+    store_scale(v->scale_dtype, scales, at, v->scales[base + g]);
+    if (w->zeros != NULL)
+      memcpy(writable(j->packed, w->zeros + at), &v->zeros[base + g], sizeof(int16_t));
+  }
+}
+
+static void pack_panel(void *arg, size_t panel, size_t worker)
+{
+  const job *j = arg;
+  const qlk_weights *w = &j->packed->weights;
+  const size_t nr = j->packed->nr;
+  unsigned char *rows = j->scratch + worker * nr * j->row_bytes;
+  for (size_t i = 0; i < nr; i++) {
+    const size_t r = panel * nr + i;
+    unsigned char *row = rows + i * j->row_bytes;
+    if (r >= j->packed->n)
+      memset(row, 0, j->row_bytes);
+    else if (j->view != NULL)
+      gather_codes(j, r, row);
+    else
+      gather_elements(j->tensor, r, row);
+    if (r < j->packed->n && j->view != NULL)
+      write_grid(j, panel, i, r);
+  }
+  j->unit->pack(rows, j->row_bytes, nr, w->k,
+                writable(j->packed, w->codes + panel * w->code_stride));
+}
+
+static ql_status pack_panels(const ql_ctx *ctx, job *j, size_t element, ql_error *error)
+{
+  ql_packed *p = j->packed;
+  size_t bytes;
+  j->unit = qli_packed_unit(ctx, p);
+  if (!qli_mul_size(p->weights.k, element, &j->row_bytes) ||
+      !qli_mul_size(j->row_bytes, p->nr, &bytes))
+    return qli_fail(error, QL_STATUS_OVERFLOW, "%zu columns are too many to pack", p->k);
+  j->scratch = qli_alloc(ctx, ctx->executor.max_workers, bytes);
+  if (j->scratch == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to pack a matrix of %zu x %zu", p->n,
+                    p->k);
+  qli_parallel_for(ctx, p->panels, pack_panel, j);
+  qli_free(ctx, j->scratch);
+  return QL_STATUS_OK;
+}
+
+static qlk_wtype format_of(int32_t bits)
+{
+  return bits == 2 ? QLK_W2 : bits == 3 ? QLK_W3 : bits == 4 ? QLK_W4 : QLK_W8;
+}
+
+/* The zero point that the format of these codes implies. */
+static bool implied_zeros(const ql_qmat_view *v, qlk_wtype wtype)
+{
+  const int32_t implied = wtype == QLK_W8 ? 128 : 1 << (v->bits - 1);
+  const size_t n = qli_ceil_div(v->rows, v->block_rows) * v->groups;
+  for (size_t i = 0; i < n; i++)
+    if (v->zeros[i] != implied)
+      return false;
+  return true;
+}
+
+static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const qli_pack_plan *plan,
+                              ql_packed **out, ql_error *error)
+{
+  const qlk_wtype wtype = format_of(v->bits);
+  const packed_shape shape = {wtype,
+                              v->rows,
+                              v->cols,
+                              plan->k,
+                              plan->groups,
+                              v->scale_dtype,
+                              !implied_zeros(v, wtype),
+                              !plan->identity};
+  ql_packed *p = NULL;
+  QLI_TRY(create(ctx, &shape, &p, error));
+  p->bits = v->bits;
+  p->group = v->block_cols;
+  p->permuted = plan->permuted;
+  if (plan->groups > 0)
+    memcpy(writable(p, p->weights.ends), plan->ends, plan->groups * sizeof *plan->ends);
+  if (p->gather != NULL)
+    memcpy(writable(p, p->gather), plan->gather, plan->k * sizeof *plan->gather);
+  job j = {.packed = p, .view = v, .plan = plan};
+  const ql_status status = pack_panels(ctx, &j, 1, error);
+  if (status != QL_STATUS_OK)
+    ql_packed_destroy(p);
+  else
+    *out = p;
+  return status;
+}
+
+ql_status qli_pack_view(const ql_ctx *ctx, const ql_qmat_view *view, ql_packed **out,
+                        ql_error *error)
+{
+  const qlk_gemm_unit *unit = &ctx->kernels.gemm.unit[format_of(view->bits)];
+  qli_pack_plan plan;
+  QLI_TRY(qli_pack_plan_make(ctx, view, unit->kr, &plan, error));
+  const ql_status status = pack_planned(ctx, view, &plan, out, error);
+  qli_pack_plan_free(ctx, &plan);
+  return status;
+}
+
+ql_status ql_pack(const ql_ctx *ctx, const ql_qmat *q, ql_packed **out, ql_error *error)
+{
+  ql_qmat_view view;
+  if (ctx == NULL || q == NULL || out == NULL)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "ctx, q or out is NULL");
+  memset(&view, 0, sizeof view);
+  view.struct_size = sizeof view;
+  QLI_TRY(ql_qmat_get(q, &view));
+  const qli_fpenv saved = qli_fpenv_enter();
+  const ql_status status = qli_pack_view(ctx, &view, out, error);
+  qli_fpenv_leave(saved);
+  return status;
+}
+
+ql_status ql_pack_float(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out, ql_error *error)
+{
+  if (ctx == NULL || out == NULL)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "ctx or out is NULL");
+  QLI_TRY(ql_tensor_check(w, error));
+  if (w->rank != 2)
+    return qli_fail(error, QL_STATUS_SHAPE, "weights have rank %d, not 2", (int)w->rank);
+  if (w->dtype != QL_DTYPE_F32 && w->dtype != QL_DTYPE_F16 && w->dtype != QL_DTYPE_BF16)
+    return qli_fail(error, QL_STATUS_DTYPE, "weights of type %s: F32, F16 and BF16 are known",
+                    ql_dtype_name(w->dtype));
+  const qlk_wtype wtype = w->dtype == QL_DTYPE_F32   ? QLK_W_F32
+                          : w->dtype == QL_DTYPE_F16 ? QLK_W_F16
+                                                     : QLK_W_BF16;
+  const packed_shape shape = {wtype, w->shape[0],  w->shape[1], w->shape[1],
+                              0,     QL_DTYPE_F32, false,       false};
+  ql_packed *p = NULL;
+  QLI_TRY(create(ctx, &shape, &p, error));
+  p->dtype = w->dtype;
+  p->bits = (int32_t)ql_dtype_bits(w->dtype);
+  job j = {.packed = p, .tensor = w};
+  const ql_status status = pack_panels(ctx, &j, ql_dtype_bits(w->dtype) / 8, error);
+  if (status != QL_STATUS_OK)
+    ql_packed_destroy(p);
+  else
+    *out = p;
+  return status;
+}
+
+void ql_packed_destroy(ql_packed *packed)
+{
+  if (packed != NULL)
+    qli_free(packed->ctx, packed);
+}
+
+ql_status ql_packed_get(const ql_packed *packed, ql_packed_info *info)
+{
+  if (packed == NULL || info == NULL || info->struct_size < sizeof *info)
+    return QL_STATUS_INVALID_ARGUMENT;
+  info->n = packed->n;
+  info->k = packed->k;
+  info->bits = packed->bits;
+  info->dtype = packed->dtype;
+  info->group = packed->group;
+  info->bytes = packed->bytes;
+  info->layout = packed->layout;
+  info->permuted = packed->permuted;
+  return QL_STATUS_OK;
+}
