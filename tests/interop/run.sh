@@ -1,0 +1,7 @@
+#!/bin/sh
+# SPDX-FileCopyrightText: 2026 The quantlib authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs a test with the python of the light environment: tests/interop/run.sh TEST.py ARGUMENTS
+python=$("$(dirname "$0")/venv.sh" light) || exit $?
+PYTHONDONTWRITEBYTECODE=1 exec "$python" "$@"
