@@ -118,17 +118,28 @@ static void add_values_block(float (*weight)[QLK_KEYS], const float *restrict va
   }
 }
 
+/* The same for one row and width dimensions, a constant where this is called. */
+static inline void add_values_part(const float *restrict weight, const float *restrict values,
+                                   size_t stride, size_t low, size_t high, size_t width,
+                                   float *restrict part)
+{
+  float a[4 * QLK_LANES];
+  memcpy(a, part, width * sizeof *a);
+  for (size_t j = low; j < high; j++)
+    for (size_t l = 0; l < width; l++)
+      a[l] += weight[j] * values[j * stride + l];
+  memcpy(part, a, width * sizeof *a);
+}
+
 static void add_values_row(const float *restrict weight, const float *restrict values,
                            size_t stride, size_t low, size_t high, float *restrict part)
 {
-  for (size_t d = 0; d < stride; d += QLK_LANES) {
-    float a[QLK_LANES];
-    memcpy(a, part + d, sizeof a);
-    for (size_t j = low; j < high; j++)
-      for (size_t l = 0; l < QLK_LANES; l++)
-        a[l] += weight[j] * values[j * stride + d + l];
-    memcpy(part + d, a, sizeof a);
-  }
+  enum { WIDE = 4 * QLK_LANES };
+  size_t d = 0;
+  for (; d + WIDE <= stride; d += WIDE)
+    add_values_part(weight, values + d, stride, low, high, WIDE, part + d);
+  for (; d < stride; d += QLK_LANES)
+    add_values_part(weight, values + d, stride, low, high, QLK_LANES, part + d);
 }
 
 /* Four rows: the keys that all of them have together, those before and after row by row. */

@@ -70,21 +70,29 @@ static void add(const float *x, size_t n, float *y)
     y[i] += x[i];
 }
 
-/* y = e^(x - max), which may be x; returns the sum over the 16 lanes. */
+/* y = e^(x - max) for 16 elements, added to the lanes; y may be x. */
+static inline void exp_lanes(const float *x, float max, float *lanes, float *y)
+{
+  float e[QLK_LANES];
+  for (size_t j = 0; j < QLK_LANES; j++)
+    e[j] = qlk_exp(x[j] - max);
+  for (size_t j = 0; j < QLK_LANES; j++)
+    lanes[j] += e[j];
+  memcpy(y, e, sizeof e);
+}
+
+/* y = e^(x - max), which may be x; returns the sum. */
 static float exp_row(const float *x, float max, size_t n, float *y)
 {
-  float lanes[QLK_LANES] = {0}, e[QLK_LANES];
-  for (size_t i = 0; i < n; i += QLK_LANES) {
-    const size_t part = n - i < QLK_LANES ? n - i : QLK_LANES;
-    if (part < QLK_LANES) /* the lanes past the end add e^-inf = 0, which changes no bit */
-      for (int j = 0; j < QLK_LANES; j++)
-        e[j] = -__builtin_inff();
-    memcpy(e, x + i, part * sizeof *e);
-    for (int j = 0; j < QLK_LANES; j++)
-      e[j] = qlk_exp(e[j] - max);
-    for (int j = 0; j < QLK_LANES; j++)
-      lanes[j] += e[j];
-    memcpy(y + i, e, part * sizeof *e);
+  float lanes[QLK_LANES] = {0}, rest[QLK_LANES];
+  const size_t full = n - n % QLK_LANES;
+  for (size_t i = 0; i < full; i += QLK_LANES)
+    exp_lanes(x + i, max, lanes, y + i);
+  if (full < n) { /* the lanes past the end add e^-inf = 0, which changes no bit */
+    for (size_t j = 0; j < QLK_LANES; j++)
+      rest[j] = full + j < n ? x[full + j] : -__builtin_inff();
+    exp_lanes(rest, max, lanes, rest);
+    memcpy(y + full, rest, (n - full) * sizeof *rest);
   }
   return qlk_tree_sum(lanes);
 }
