@@ -154,26 +154,85 @@ static ql_status rotate(const piece *p, const qle_batch *batch, cursor at, float
   return ql_rope(p->model->ctx, &ks, &cosines, &sines, p->error);
 }
 
-/* Appends keys and values and attends, sequence by sequence; moves the cursor behind the piece. */
+/* Rows of one sequence in a piece. */
+typedef struct run {
+  size_t row, count;
+  ql_kv *cache;
+  ql_status status;
+} run;
+
+typedef struct attend_work {
+  const piece *p;
+  const float *q, *k, *v;
+  float *out;
+  run *runs;
+} attend_work;
+
+/* Appends the keys and values of a run and attends. */
+static ql_status attend_run(const attend_work *w, const ql_ctx *ctx, const run *r, ql_error *error)
+{
+  const qle_config *config = &w->p->model->config;
+  const size_t dim = config->head_dim, layer = w->p->layer;
+  const size_t q_at = r->row * config->heads * dim, kv_at = r->row * config->kv_heads * dim;
+  const float scale = (float)(1 / sqrt((double)dim));
+  const ql_tensor ks = heads_view(w->k + kv_at, r->count, config->kv_heads, dim);
+  const ql_tensor vs = heads_view(w->v + kv_at, r->count, config->kv_heads, dim);
+  const ql_tensor qs = heads_view(w->q + q_at, r->count, config->heads, dim);
+  const ql_tensor outs = heads_view(w->out + q_at, r->count, config->heads, dim);
+  QLE_TRY(ql_kv_append(ctx, r->cache, layer, &ks, &vs, error));
+  return ql_kv_attend(ctx, r->cache, layer, &qs, scale, qle_config_window(config, layer), &outs,
+                      error);
+}
+
+static void attend_task(void *arg, size_t index, size_t worker)
+{
+  const attend_work *w = arg;
+  (void)worker;
+  run *r = &w->runs[index];
+  r->status = attend_run(w, w->p->model->serial, r, NULL);
+}
+
+/* Many sequences: one task each, for which a call that is parallel in itself would be too small.
+ * The bits are the same either way. */
+static ql_status attend_many(const attend_work *w, size_t count)
+{
+  ql_ctx_parallel_for(w->p->model->ctx, count, attend_task, (void *)(uintptr_t)w);
+  for (size_t i = 0; i < count; i++)
+    if (w->runs[i].status != QL_STATUS_OK)
+      return qle_fail(w->p->error, w->runs[i].status, "attention of sequence %zu at layer %zu: %s",
+                      i, w->p->layer, ql_status_str(w->runs[i].status));
+  return QL_STATUS_OK;
+}
+
+/* The runs of a piece into the scratch memory; moves the cursor behind the piece. */
+static ql_status list_runs(const piece *p, const qle_batch *batch, cursor *at, run **runs,
+                           size_t *count)
+{
+  const size_t most = p->rows < batch->sequences ? p->rows : batch->sequences;
+  *runs = qle_scratch_get(p->model->scratch, QLE_BUF_RUNS, most, sizeof **runs, 1);
+  if (*runs == NULL)
+    return qle_fail(p->error, QL_STATUS_NO_MEMORY, "no memory for %zu sequences", most);
+  *count = 0;
+  for (size_t row = 0, sequence = 0; row < p->rows;) {
+    run *r = &(*runs)[(*count)++];
+    r->row = row;
+    r->count = next_run(batch, at, p->rows - row, &sequence);
+    r->cache = batch->caches[sequence];
+    row += r->count;
+  }
+  return QL_STATUS_OK;
+}
+
 static ql_status attend(const piece *p, const qle_batch *batch, cursor *at, const float *q,
                         const float *k, const float *v, float *out)
 {
-  const qle_config *config = &p->model->config;
-  const size_t dim = config->head_dim;
-  const size_t q_cols = config->heads * dim, kv_cols = config->kv_heads * dim;
-  const size_t window = qle_config_window(config, p->layer);
-  const float scale = (float)(1 / sqrt((double)dim));
-  for (size_t row = 0, sequence = 0; row < p->rows;) {
-    const size_t count = next_run(batch, at, p->rows - row, &sequence);
-    ql_kv *cache = batch->caches[sequence];
-    const ql_tensor ks = heads_view(k + row * kv_cols, count, config->kv_heads, dim);
-    const ql_tensor vs = heads_view(v + row * kv_cols, count, config->kv_heads, dim);
-    const ql_tensor qs = heads_view(q + row * q_cols, count, config->heads, dim);
-    const ql_tensor outs = heads_view(out + row * q_cols, count, config->heads, dim);
-    QLE_TRY(ql_kv_append(p->model->ctx, cache, p->layer, &ks, &vs, p->error));
-    QLE_TRY(ql_kv_attend(p->model->ctx, cache, p->layer, &qs, scale, window, &outs, p->error));
-    row += count;
-  }
+  attend_work w = {p, q, k, v, out, NULL};
+  size_t count = 0;
+  QLE_TRY(list_runs(p, batch, at, &w.runs, &count));
+  if (count > 1 && count >= 2 * ql_ctx_workers(p->model->ctx))
+    return attend_many(&w, count);
+  for (size_t i = 0; i < count; i++)
+    QLE_TRY(attend_run(&w, p->model->ctx, &w.runs[i], p->error));
   return QL_STATUS_OK;
 }
 

@@ -157,6 +157,13 @@ static ql_status load(qle_model *model, const qle_model_options *options, ql_err
   return QL_STATUS_OK;
 }
 
+static ql_status make_serial(qle_model *model, ql_error *error)
+{
+  ql_ctx_config config = QL_CTX_CONFIG_INIT;
+  config.isa = ql_ctx_isa_name(model->ctx);
+  return ql_ctx_create(&config, &model->serial, error);
+}
+
 ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_options *options,
                          qle_model **out, ql_error *error)
 {
@@ -164,7 +171,9 @@ ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_opt
   if (model == NULL)
     return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for a model");
   model->ctx = ctx;
-  ql_status status = qle_config_read(dir, &model->config, error);
+  ql_status status = make_serial(model, error);
+  if (status == QL_STATUS_OK)
+    status = qle_config_read(dir, &model->config, error);
   if (status == QL_STATUS_OK)
     status = ql_file_open(ctx, dir, &model->file, error);
   if (status == QL_STATUS_OK)
@@ -189,6 +198,7 @@ void qle_model_close(qle_model *model)
   free(model->final_norm);
   ql_file_close(model->file);
   qle_config_free(&model->config);
+  ql_ctx_destroy(model->serial);
   free(model);
 }
 

@@ -53,6 +53,7 @@ typedef enum {
   QLE_BUF_WORK,   /* workspace of products */
   QLE_BUF_BATCH,  /* lists of a cut batch */
   QLE_BUF_BEFORE, /* lengths of caches before a pass */
+  QLE_BUF_RUNS,   /* sequences of a piece */
   QLE_BUFS
 } qle_buf;
 
@@ -63,6 +64,7 @@ typedef struct qle_scratch {
 
 struct qle_model {
   const ql_ctx *ctx;
+  ql_ctx *serial; /* same kernels, no threads: for calls inside of parallel tasks */
   qle_config config;
   ql_file *file;
   ql_tensor embedding; /* [vocab, hidden], a view of the file */
