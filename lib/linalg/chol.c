@@ -83,17 +83,12 @@ static void solve_panel(void *arg, size_t index, size_t worker)
     }
 }
 
-/* Tile number index of the upper triangle, columns of tiles one after the other. */
 static void update_tile(void *arg, size_t index, size_t worker)
 {
   const chol_job *j = arg;
-  size_t col = (size_t)((sqrt(8.0 * (double)index + 1.0) - 1.0) / 2.0);
+  size_t row, col;
   (void)worker;
-  while (col * (col + 1) / 2 > index)
-    col--;
-  while ((col + 1) * (col + 2) / 2 <= index)
-    col++;
-  const size_t row = index - col * (col + 1) / 2;
+  qli_triangle_place(index, &row, &col);
   qli_tile_add(&j->ops, j->width, j->minus + row * QLI_PANEL * QLI_PANEL,
                j->plus + col * QLI_PANEL * QLI_PANEL, j->h + (row * j->ld + col) * QLI_PANEL, j->ld,
                QLI_PANEL, QLI_PANEL, row == col);

@@ -4,6 +4,7 @@
 
 #include "checked.h"
 
+#include <math.h>
 #include <string.h>
 
 qli_tile_ops qli_tile_ops_f32(const ql_ctx *ctx)
@@ -87,4 +88,15 @@ void qli_tile_add(const qli_tile_ops *ops, size_t depth, const void *a, const vo
         edge_tile(ops, depth, pa + i * ops->size, pb + j * ops->size, at, ldc, h, w);
     }
   }
+}
+
+void qli_triangle_place(size_t index, size_t *row, size_t *col)
+{
+  size_t c = (size_t)((sqrt(8.0 * (double)index + 1.0) - 1.0) / 2.0);
+  while (c * (c + 1) / 2 > index)
+    c--;
+  while ((c + 1) * (c + 2) / 2 <= index)
+    c++;
+  *row = index - c * (c + 1) / 2;
+  *col = c;
 }

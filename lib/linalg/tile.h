@@ -34,4 +34,7 @@ void qli_pack_f64(const double *src, size_t across, size_t along, size_t width, 
 void qli_tile_add(const qli_tile_ops *ops, size_t depth, const void *a, const void *b, void *c,
                   size_t ldc, size_t rows, size_t cols, int upper);
 
+/* The tiles of an upper triangle are numbered one column after the other. */
+void qli_triangle_place(size_t index, size_t *row, size_t *col);
+
 #endif
