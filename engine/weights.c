@@ -128,7 +128,8 @@ static ql_status find_parts(const qle_model *model, const qle_linear_spec *spec,
   for (size_t i = 0; i < 4; i++) {
     char name[128];
     snprintf(name, sizeof name, "%s.%s", spec->name, part_names[i]);
-    if (i == 3 && !exists(model->file, name))
+    /* Without it columns belong to groups in their order. */
+    if (i == 3 && !quant->act_order && !exists(model->file, name))
       break;
     QLE_TRY(i == 2 ? qle_float_find(model, name, rows[i], cols[i], &source->parts[i], seen, error)
                    : find_int32(model, name, rows[i], cols[i], &source->parts[i], seen, error));

@@ -249,7 +249,7 @@ static void test_dynamic(void **state)
   assert_int_equal(q.group, 128);
   /* Rules match from the beginning of the name, as Python's re.match does. */
   q = quant_of(&c, "x.model.layers.0.self_attn.q_proj");
-  assert_int_equal(q.bits, 4);
+  assert_int_equal(q.format, QL_FORMAT_GPTQ);
   qle_config_free(&c);
   assert_null(c.rules);
 }

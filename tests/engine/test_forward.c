@@ -91,7 +91,7 @@ static const oracle_spec others[] = {
      .rope = {.kind = "yarn",
               .theta = 10000,
               .factor = 4,
-              .beta_fast = 32,
+              .beta_fast = 2,
               .beta_slow = 1,
               .original = 64},
      .extra = ""},

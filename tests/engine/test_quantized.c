@@ -1,0 +1,370 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "../cm.h"
+
+#include "engine_fixture.h"
+#include "scratch.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Checkpoints with random codes: the engine on them against the oracle on s (c - z) in double. */
+
+typedef struct recipe {
+  const char *name;
+  ql_format format;
+  int32_t bits;
+  size_t group; /* 0: whole row */
+  int symmetric, act_order;
+} recipe;
+
+static const oracle_spec base = {.name = "qwen2, quantized",
+                                 .class_name = "Qwen2ForCausalLM",
+                                 .hidden = 64,
+                                 .ffn = 96,
+                                 .layers = 2,
+                                 .heads = 4,
+                                 .kv_heads = 2,
+                                 .head_dim = 16,
+                                 .vocab = 45,
+                                 .context = 128,
+                                 .qkv_bias = 1,
+                                 .dtype = "F32",
+                                 .rope = {.kind = "default", .theta = 10000},
+                                 .extra = ""};
+
+/* A linear of the oracle's model as codes on a grid; its values become those of the grid. */
+static ql_qmat *quantize(oracle_tensor *t, const recipe *r, uint64_t *state)
+{
+  const size_t group = r->group == 0 ? t->cols : r->group;
+  const size_t groups = (t->cols + group - 1) / group;
+  uint8_t *codes = malloc(t->rows * t->cols);
+  float *scales = malloc(t->rows * groups * sizeof *scales);
+  int16_t *zeros = malloc(t->rows * groups * sizeof *zeros);
+  int32_t *g_idx = malloc(t->cols * sizeof *g_idx);
+  const uint32_t levels = 1u << r->bits;
+  for (size_t i = 0; i < t->rows * groups; i++) {
+    /* Exact in f16, and weights of about +-0.3 for any width. */
+    scales[i] = (float)(oracle_random(state) % 64 + 64) / (512.0f * (float)(levels / 4));
+    zeros[i] = (int16_t)(r->symmetric ? levels / 2 : 1 + oracle_random(state) % (levels - 1));
+  }
+  for (size_t c = 0; c < t->cols; c++)
+    g_idx[c] = (int32_t)(r->act_order ? oracle_random(state) % groups : c / group);
+  for (size_t i = 0; i < t->rows * t->cols; i++) {
+    const size_t block = i / t->cols * groups + (size_t)g_idx[i % t->cols];
+    codes[i] = (uint8_t)(oracle_random(state) % levels);
+    t->values[i] = (double)scales[block] * (codes[i] - zeros[block]);
+  }
+  const ql_qmat_view view = {.struct_size = sizeof view,
+                             .rows = t->rows,
+                             .cols = t->cols,
+                             .bits = r->bits,
+                             .kind = r->symmetric ? QL_GRID_SYM_CENTRED : QL_GRID_ASYM,
+                             .block_rows = 1,
+                             .block_cols = group,
+                             .groups = groups,
+                             .scale_dtype = QL_DTYPE_F16,
+                             .codes = codes,
+                             .scales = scales,
+                             .zeros = zeros,
+                             .g_idx = r->act_order ? g_idx : NULL};
+  ql_qmat *q = NULL;
+  ql_error error = QL_ERROR_INIT;
+  if (ql_qmat_create(ctx, &view, &q, &error) != QL_STATUS_OK)
+    fail_msg("%s", error.text);
+  free(codes);
+  free(scales);
+  free(zeros);
+  free(g_idx);
+  return q;
+}
+
+/* Stored parts of a matrix, ready to be written. */
+typedef struct stored {
+  char layer[96];
+  ql_format_part parts[QL_FORMAT_MAX_PARTS];
+  ql_tensor tensors[QL_FORMAT_MAX_PARTS];
+  size_t count;
+} stored;
+
+static void encode(const char *layer, const ql_qmat *q, const recipe *r, stored *out)
+{
+  ql_qmat_view view = {.struct_size = sizeof view};
+  ql_error error = QL_ERROR_INIT;
+  assert_int_equal(ql_qmat_get(q, &view), QL_STATUS_OK);
+  ql_grid_config grid = QL_GRID_CONFIG_INIT;
+  grid.bits = r->bits;
+  grid.kind = view.kind;
+  grid.block_cols = r->group;
+  grid.zero_min = r->format == QL_FORMAT_GPTQ && !r->symmetric ? 1 : 0;
+  if (ql_format_parts(r->format, &grid, view.rows, view.cols, out->parts, &out->count, &error))
+    fail_msg("%s", error.text);
+  for (size_t i = 0; i < out->count; i++) {
+    size_t bytes;
+    ql_format_part *p = &out->parts[i];
+    assert_int_equal(ql_tensor_bytes(p->dtype, p->rank, p->shape, &bytes), QL_STATUS_OK);
+    ql_tensor_init(&out->tensors[i], calloc(1, bytes), p->dtype, p->rank, p->shape);
+  }
+  if (ql_format_encode(ctx, r->format, q, out->tensors, out->count, &error) != QL_STATUS_OK)
+    fail_msg("%s", error.text);
+  snprintf(out->layer, sizeof out->layer, "%.*s", (int)(strlen(layer) - strlen(".weight")), layer);
+}
+
+/* Changes a stored part before it is written, or the name of a tensor. */
+typedef struct spoil {
+  const char *part; /* "layer.suffix" */
+  void (*change)(ql_tensor *tensor);
+  int skip; /* 1: the part is left out */
+} spoil;
+
+/* How the layer is to be quantized, NULL: not at all. */
+typedef const recipe *(*choose)(const char *name);
+
+static void declare_and_put(ql_writer *w, const char *name, const ql_tensor *t, int put)
+{
+  ql_error error = QL_ERROR_INIT;
+  if ((put ? ql_writer_put(w, name, t, &error)
+           : ql_writer_declare(w, name, t->dtype, t->rank, t->shape, &error)) != QL_STATUS_OK)
+    fail_msg("%s", error.text);
+}
+
+static void write_stored(ql_writer *w, const stored *s, int put, const spoil *bad)
+{
+  for (size_t i = 0; i < s->count; i++) {
+    char name[128];
+    ql_tensor tensor = s->tensors[i];
+    snprintf(name, sizeof name, "%s.%s", s->layer, s->parts[i].suffix);
+    if (bad != NULL && strcmp(bad->part, name) == 0) {
+      if (bad->skip)
+        continue;
+      bad->change(&tensor);
+    }
+    declare_and_put(w, name, &tensor, put);
+  }
+}
+
+static void write_float(ql_writer *w, const oracle_tensor *t, int put)
+{
+  const size_t n = t->rows * (t->cols == 0 ? 1 : t->cols), shape[2] = {t->rows, t->cols};
+  float *values = malloc(n * sizeof *values);
+  ql_tensor tensor;
+  for (size_t i = 0; i < n; i++)
+    values[i] = (float)t->values[i];
+  ql_tensor_init(&tensor, values, QL_DTYPE_F32, t->cols == 0 ? 1 : 2, shape);
+  declare_and_put(w, t->name, &tensor, put);
+  free(values);
+}
+
+/* Writes the checkpoint into scratch "model" and leaves the oracle with its weights. */
+static void write_checkpoint(oracle_model *oracle, choose chooser, const char *extra,
+                             const spoil *bad)
+{
+  uint64_t state = 5;
+  stored *all = calloc(oracle->count, sizeof *all);
+  assert_non_null(all);
+  for (size_t i = 0; i < oracle->count; i++) {
+    const recipe *r = chooser(oracle->tensors[i].name);
+    if (r == NULL)
+      continue;
+    ql_qmat *q = quantize(&oracle->tensors[i], r, &state);
+    encode(oracle->tensors[i].name, q, r, &all[i]);
+    ql_qmat_destroy(q);
+  }
+  ql_writer *w = NULL;
+  assert_int_equal(ql_writer_create(ctx, scratch_path("model"), NULL, &w, NULL), QL_STATUS_OK);
+  for (int put = 0; put < 2; put++) {
+    for (size_t i = 0; i < oracle->count; i++)
+      if (all[i].count != 0)
+        write_stored(w, &all[i], put, bad);
+      else
+        write_float(w, &oracle->tensors[i], put);
+    if (!put)
+      assert_int_equal(ql_writer_begin(w, NULL), QL_STATUS_OK);
+  }
+  assert_int_equal(ql_writer_finish(w, NULL), QL_STATUS_OK);
+  ql_writer_destroy(w);
+  for (size_t i = 0; i < oracle->count; i++)
+    for (size_t j = 0; j < all[i].count; j++)
+      free(all[i].tensors[j].data);
+  free(all);
+  oracle_spec spec = oracle->spec;
+  spec.extra = extra;
+  oracle_write_config(&spec, scratch_path("model"));
+}
+
+static const recipe *current;
+
+static int is_linear(const char *name)
+{
+  return strstr(name, "_proj.weight") != NULL;
+}
+
+static const recipe *all_alike(const char *name)
+{
+  return is_linear(name) ? current : NULL;
+}
+
+static void check_logits(oracle_model *oracle, const char *what)
+{
+  enum { TOKENS = 40 };
+  int32_t tokens[TOKENS];
+  const size_t vocab = oracle->spec.vocab;
+  double *expected = calloc(TOKENS * vocab, sizeof *expected);
+  random_tokens(tokens, TOKENS, vocab, 2);
+  oracle_logits(oracle, tokens, TOKENS, expected);
+  qle_model *model = must_open(scratch_path("model"), 0);
+  float *logits = run(model, tokens, TOKENS, TOKENS), *steps = run(model, tokens, TOKENS, 1);
+  const double error = oracle_difference(logits, expected, TOKENS * vocab);
+  if (!(error <= 2e-5) || !(oracle_difference(steps, expected, TOKENS * vocab) <= 2e-5))
+    fail_msg("%s: logits differ by %.3g of the largest", what, error);
+  ql_tensor weight, bias;
+  ql_error status = QL_ERROR_INIT;
+  assert_int_equal(qle_block_weight(model, 1, QLE_Q, &weight, &bias, &status),
+                   QL_STATUS_UNSUPPORTED);
+  assert_int_equal(qle_block_weight(model, 1, QLE_Q, NULL, &bias, &status), QL_STATUS_OK);
+  assert_non_null(bias.data);
+  free(expected);
+  free(logits);
+  free(steps);
+  qle_model_close(model);
+  remove_tree(scratch_path("model"));
+}
+
+static void config_of(const recipe *r, char *text, size_t size)
+{
+  snprintf(text, size,
+           ",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":%d,\"group_size\":%ld,"
+           "\"sym\":%s,\"desc_act\":%s,\"checkpoint_format\":\"%s\"}",
+           (int)r->bits, r->group == 0 ? -1L : (long)r->group, r->symmetric ? "true" : "false",
+           r->act_order ? "true" : "false", r->format == QL_FORMAT_GPTQ ? "gptq" : "gptq_v2");
+}
+
+static void test_recipes(void **state)
+{
+  (void)state;
+  static const recipe recipes[] = {
+      {"4 bits, symmetric, v1", QL_FORMAT_GPTQ, 4, 32, 1, 0},
+      {"4 bits, asymmetric, v1", QL_FORMAT_GPTQ, 4, 32, 0, 0},
+      {"4 bits, asymmetric, activation order", QL_FORMAT_GPTQ_V2, 4, 16, 0, 1},
+      {"3 bits, whole rows", QL_FORMAT_GPTQ, 3, 0, 1, 0},
+      {"8 bits", QL_FORMAT_GPTQ_V2, 8, 64, 1, 0},
+      {"2 bits, activation order", QL_FORMAT_GPTQ_V2, 2, 32, 0, 1},
+  };
+  for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
+    char config[256];
+    oracle_model *oracle = oracle_create(&base, 11);
+    current = &recipes[i];
+    config_of(current, config, sizeof config);
+    write_checkpoint(oracle, all_alike, config, NULL);
+    check_logits(oracle, current->name);
+    oracle_free(oracle);
+  }
+}
+
+static const recipe four = {"4 bits", QL_FORMAT_GPTQ, 4, 32, 1, 0};
+static const recipe eight = {"8 bits", QL_FORMAT_GPTQ, 8, 16, 0, 0};
+
+/* Block 0 left alone, 8 bits for down, 4 for the rest, and the head too. */
+static const recipe *mixed(const char *name)
+{
+  if (strstr(name, "layers.0.") != NULL || (!is_linear(name) && strcmp(name, "lm_head.weight")))
+    return NULL;
+  return strstr(name, "down_proj") != NULL ? &eight : &four;
+}
+
+static void test_mixed(void **state)
+{
+  (void)state;
+  oracle_spec spec = base;
+  spec.vocab = 48;
+  oracle_model *oracle = oracle_create(&spec, 12);
+  write_checkpoint(oracle, mixed,
+                   ",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,"
+                   "\"group_size\":32,\"sym\":true,\"lm_head\":true,\"dynamic\":{"
+                   "\"-:model\\\\.layers\\\\.0\\\\.\":{},\"+:.*down_proj\":{\"bits\":8,"
+                   "\"group_size\":16,\"sym\":false}}}",
+                   NULL);
+  check_logits(oracle, "mixed");
+  oracle_free(oracle);
+}
+
+static void must_refuse(const char *extra, const spoil *bad, ql_status status, const char *word)
+{
+  oracle_model *oracle = oracle_create(&base, 13);
+  current = &four;
+  write_checkpoint(oracle, all_alike, extra, bad);
+  oracle_free(oracle);
+  qle_model *model = NULL;
+  ql_error error = QL_ERROR_INIT;
+  const ql_status got = qle_model_open(ctx, scratch_path("model"), NULL, &model, &error);
+  if (got != status || strstr(error.text, word) == NULL)
+    fail_msg("%d, not %d, with \"%s\": %s", (int)got, (int)status, word, error.text);
+  remove_tree(scratch_path("model"));
+}
+
+static void set_first_i32(ql_tensor *tensor)
+{
+  *(int32_t *)tensor->data = 77;
+}
+
+static void set_nan(ql_tensor *tensor)
+{
+  ((uint16_t *)tensor->data)[9] = 0x7e01;
+}
+
+static void halve(ql_tensor *tensor)
+{
+  tensor->shape[0] /= 2;
+}
+
+static void test_hostile(void **state)
+{
+  (void)state;
+  static const char good[] = ",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,"
+                             "\"group_size\":32}";
+  static const char target[] = "model.layers.1.mlp.up_proj";
+  must_refuse("", NULL, QL_STATUS_FORMAT, "self_attn.q_proj.qweight");
+  must_refuse(",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":8,\"group_size\":32}",
+              NULL, QL_STATUS_SHAPE, "self_attn.q_proj.qweight");
+  must_refuse(",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":16}",
+              NULL, QL_STATUS_SHAPE, "self_attn.q_proj.qzeros");
+  must_refuse(good, &(spoil){.part = "model.layers.1.mlp.up_proj.qzeros", .skip = 1},
+              QL_STATUS_NOT_FOUND, "up_proj.qzeros");
+  must_refuse(good, &(spoil){.part = "model.layers.1.mlp.up_proj.scales", .change = set_nan},
+              QL_STATUS_NUMERIC, target);
+  must_refuse(good, &(spoil){.part = "model.layers.1.mlp.up_proj.g_idx", .change = set_first_i32},
+              QL_STATUS_FORMAT, target);
+  must_refuse(good, &(spoil){.part = "model.layers.1.mlp.up_proj.qweight", .change = halve},
+              QL_STATUS_SHAPE, target);
+}
+
+/* g_idx may be missing, unless the configuration says that columns were reordered. */
+static void test_no_group_index(void **state)
+{
+  (void)state;
+  char config[256];
+  recipe ordered = four;
+  ordered.act_order = 1;
+  const spoil without = {.part = "model.layers.1.mlp.up_proj.g_idx", .skip = 1};
+  oracle_model *oracle = oracle_create(&base, 14);
+  current = &four;
+  config_of(&four, config, sizeof config);
+  write_checkpoint(oracle, all_alike, config, &without);
+  check_logits(oracle, "no group index");
+  oracle_free(oracle);
+  config_of(&ordered, config, sizeof config);
+  must_refuse(config, &without, QL_STATUS_NOT_FOUND, without.part);
+}
+
+int main(void)
+{
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_recipes),
+      cmocka_unit_test(test_mixed),
+      cmocka_unit_test(test_hostile),
+      cmocka_unit_test(test_no_group_index),
+  };
+  return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
+}
