@@ -1,0 +1,182 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "kcheck.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Conversions against arithmetic in double precision: the nearest number with p bits of precision
+ * and exponents from emin on, ties to even. */
+static uint16_t round_to_format(float f, int p, int emin, int exponent_bits)
+{
+  const uint16_t infinity = (uint16_t)(((1 << exponent_bits) - 1) << (p - 1));
+  const uint16_t sign = signbit(f) ? 0x8000 : 0;
+  const double a = fabs((double)f);
+  if (isinf(f))
+    return sign | infinity;
+  if (a == 0)
+    return sign;
+  int e = ilogb(a);
+  e = e < emin ? emin : e;
+  /* In units of the last place; counting on from the subnormals gives the code itself. */
+  const double q = nearbyint(ldexp(a, p - 1 - e));
+  const double code = q + ldexp((double)(e - emin), p - 1);
+  return sign | (code >= (double)infinity ? infinity : (uint16_t)code);
+}
+
+static bool is_nan16(uint16_t h, int p, int exponent_bits)
+{
+  return (h & 0x7fff) > ((1 << exponent_bits) - 1) << (p - 1);
+}
+
+typedef struct {
+  const qlk_exact *t;
+  int which; /* slot, in the order of the struct */
+  const void *src;
+  size_t n;
+  void *dst;
+  float scale;
+  int32_t zero;
+} call;
+
+static void run(void *arg)
+{
+  const call *c = arg;
+  switch (c->which) {
+  case 0: c->t->f16_to_f32(c->src, c->n, c->dst); break;
+  case 1: c->t->bf16_to_f32(c->src, c->n, c->dst); break;
+  case 2: c->t->f32_to_f16(c->src, c->n, c->dst); break;
+  case 3: c->t->f32_to_bf16(c->src, c->n, c->dst); break;
+  default: c->t->dequant(c->src, c->n, c->scale, c->zero, c->dst); break;
+  }
+}
+
+static double value16(uint16_t h, int p, int emin, int exponent_bits)
+{
+  const int exponent = (h & 0x7fff) >> (p - 1), mantissa = h & ((1 << (p - 1)) - 1);
+  const double sign = h & 0x8000 ? -1 : 1;
+  if (exponent == (1 << exponent_bits) - 1)
+    return mantissa ? (double)NAN : sign * (double)INFINITY;
+  if (exponent == 0)
+    return sign * ldexp(mantissa, emin - p + 1);
+  return sign * ldexp(mantissa + (1 << (p - 1)), exponent - 1 + emin - p + 1);
+}
+
+/* All 65536 inputs, then short runs of any length and alignment. */
+static void check_widening(kc *k, const qlk_exact *t, int which)
+{
+  const int p = which == 0 ? 11 : 8, emin = which == 0 ? -14 : -126, bits = which == 0 ? 5 : 8;
+  for (size_t n = 0; n <= 100; n++) {
+    const size_t count = n == 100 ? 65536 : n;
+    kc_begin(k, n, "n=%zu", count);
+    unsigned char *src = kc_memory(k, 2 * count, 1);
+    float *dst = kc_memory(k, 4 * count, 4), *want = malloc(4 * count + 1);
+    for (size_t i = 0; i < count; i++) {
+      const uint16_t h = (uint16_t)(count == 65536 ? i : kc_u64(k));
+      memcpy(src + 2 * i, &h, 2);
+      want[i] = (float)value16(h, p, emin, bits);
+    }
+    call c = {.t = t, .which = which, .src = src, .n = count, .dst = dst};
+    if (kc_run(k, run, &c))
+      kc_same_f32(k, dst, want, 1, count, count);
+    free(want);
+    kc_end(k);
+  }
+}
+
+/* Numbers near ties of the 16-bit types, and any bits at all. */
+static float narrowing_input(kc *k, int which)
+{
+  const int p = which == 2 ? 11 : 8, emin = which == 2 ? -14 : -126, bits = which == 2 ? 5 : 8;
+  uint32_t u = (uint32_t)kc_u64(k);
+  float f;
+  if (kc_below(k, 2) == 0) {
+    memcpy(&f, &u, sizeof f);
+    return f;
+  }
+  const uint16_t h = (uint16_t)(u & 0x7fff);
+  const double a = value16(h, p, emin, bits), b = value16((uint16_t)(h + 1), p, emin, bits);
+  f = isfinite(a) && isfinite(b) ? (float)((a + b) / 2) : 65519.996f;
+  const size_t nudge = kc_below(k, 3);
+  return nudge == 0 ? f : nextafterf(f, nudge == 1 ? 0.0f : INFINITY);
+}
+
+static void check_narrowing(kc *k, const qlk_exact *t, int which)
+{
+  const int p = which == 2 ? 11 : 8, emin = which == 2 ? -14 : -126, bits = which == 2 ? 5 : 8;
+  for (size_t n = 0; n <= 60; n++) {
+    const size_t count = n == 60 ? 40000 : n;
+    kc_begin(k, n, "n=%zu", count);
+    float *src = kc_memory(k, 4 * count, 4);
+    unsigned char *dst = kc_memory(k, 2 * count, 1);
+    for (size_t i = 0; i < count; i++)
+      src[i] = narrowing_input(k, which);
+    call c = {.t = t, .which = which, .src = src, .n = count, .dst = dst};
+    const bool ran = kc_run(k, run, &c);
+    for (size_t i = 0; ran && i < count; i++) {
+      uint16_t got;
+      memcpy(&got, dst + 2 * i, 2);
+      const bool good = isnan(src[i]) ? is_nan16(got, p, bits) && (got & 1 << (p - 2)) != 0
+                                      : got == round_to_format(src[i], p, emin, bits);
+      if (!good)
+        kc_fail(k, "first bad element %zu: %a became 0x%04x", i, (double)src[i], got);
+    }
+    kc_end(k);
+  }
+}
+
+static void check_dequant(kc *k, const qlk_exact *t)
+{
+  static const float scales[] = {1.0f, -0.37f, 0x1p-149f, 0x1.fffffep127f, 0.0f, 0x1.554p-9f};
+  for (size_t n = 0; n <= 200; n++) {
+    kc_begin(k, n, "n=%zu", n);
+    uint8_t *src = kc_memory(k, n, 1);
+    float *dst = kc_memory(k, 4 * n, 4), want[256];
+    call c = {.t = t, .which = 4, .src = src, .n = n, .dst = dst};
+    c.scale = scales[kc_below(k, 6)];
+    c.zero = (int32_t)kc_below(k, 257);
+    for (size_t i = 0; i < n; i++) {
+      src[i] = (uint8_t)kc_u64(k);
+      /* 24 + 9 bits: exact in double, so that this rounds once. */
+      want[i] = (float)((double)c.scale * ((double)src[i] - c.zero));
+    }
+    if (kc_run(k, run, &c))
+      kc_same_f32(k, dst, want, 1, n, n);
+    kc_end(k);
+  }
+}
+
+static void bench(kc *k, const qlk_exact *t, int which)
+{
+  const size_t n = 4096;
+  kc_begin(k, 0, "n=%zu", n);
+  void *src = kc_memory(k, 4 * n, 64), *dst = kc_memory(k, 4 * n, 64);
+  memset(src, 0x3c, 4 * n);
+  call c = {t, which, src, n, dst, 0.5f, 8};
+  kc_bench_line(k, kc_time(run, &c), (double)n, (double)n * (which == 4 ? 5 : 6));
+  k->buffers = 0;
+}
+
+void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, const qlk_table *here)
+{
+  static const char *const names[] = {"exact.f16_to_f32", "exact.bf16_to_f32", "exact.f32_to_f16",
+                                      "exact.f32_to_bf16", "exact.dequant"};
+  const void *slots[] = {&here->exact.f16_to_f32, &here->exact.bf16_to_f32, &here->exact.f32_to_f16,
+                         &here->exact.f32_to_bf16, &here->exact.dequant};
+  (void)scalar;
+  for (int which = 0; which < 5; which++) {
+    const ptrdiff_t at = (const char *)slots[which] - (const char *)here;
+    if (!kc_wants(k, names[which], slots[which], below ? (const char *)below + at : NULL,
+                  sizeof(void (*)(void))))
+      continue;
+    if (k->bench)
+      bench(k, &here->exact, which);
+    else if (which < 2)
+      check_widening(k, &here->exact, which);
+    else if (which < 4)
+      check_narrowing(k, &here->exact, which);
+    else
+      check_dequant(k, &here->exact);
+  }
+}

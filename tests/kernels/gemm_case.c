@@ -1,0 +1,266 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "gemm_case.h"
+
+#include "half.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t case_u64(gemm_case *c)
+{
+  uint64_t x = c->state += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+size_t case_below(gemm_case *c, size_t n)
+{
+  return (size_t)(case_u64(c) % n);
+}
+
+static float unit(gemm_case *c)
+{
+  return (float)((double)(case_u64(c) >> 11) * 0x1p-53);
+}
+
+static ql_dtype any_float(gemm_case *c)
+{
+  return (ql_dtype)(1 + case_below(c, 3));
+}
+
+static size_t size_of(ql_dtype dtype)
+{
+  return dtype == QL_DTYPE_F32 ? 4 : 2;
+}
+
+/* Stores v rounded to the type; gives the value that is then there. */
+static float store(ql_dtype dtype, void *to, float v)
+{
+  const uint16_t h = dtype == QL_DTYPE_F16 ? qli_f32_to_f16(v) : qli_f32_to_bf16(v);
+  if (dtype == QL_DTYPE_F32) {
+    memcpy(to, &v, 4);
+    return v;
+  }
+  memcpy(to, &h, 2);
+  return dtype == QL_DTYPE_F16 ? qli_f16_to_f32(h) : qli_bf16_to_f32(h);
+}
+
+static float load(ql_dtype dtype, const void *from)
+{
+  uint16_t h;
+  float f;
+  memcpy(&h, from, 2);
+  if (dtype == QL_DTYPE_F32) {
+    memcpy(&f, from, 4);
+    return f;
+  }
+  return dtype == QL_DTYPE_F16 ? qli_f16_to_f32(h) : qli_bf16_to_f32(h);
+}
+
+static void draw(gemm_case *c, size_t max_m, size_t max_n, size_t max_k)
+{
+  static const int widths[] = {0, 0, 2, 3, 4, 4, 5, 6, 7, 8};
+  static const size_t groups[] = {32, 64, 128, 0, 13, 1, 40, 100};
+  c->m = 1 + case_below(c, max_m);
+  c->n = 1 + case_below(c, max_n);
+  c->k = 1 + case_below(c, max_k);
+  if (case_below(c, 3) == 0)
+    c->k = (c->k + 127) / 128 * 128;
+  c->bits = widths[case_below(c, 10)];
+  c->wtype = any_float(c);
+  c->xtype = any_float(c);
+  c->ytype = any_float(c);
+  c->btype = any_float(c);
+  c->scale_dtype = any_float(c);
+  c->kind = case_below(c, 2) ? QL_GRID_ASYM : QL_GRID_SYM_CENTRED;
+  c->block_cols = groups[case_below(c, 8)];
+  c->block_cols = c->block_cols ? c->block_cols : c->k;
+  c->block_rows = case_below(c, 4) ? 1 : 1 + case_below(c, 5);
+  c->bias = case_below(c, 2) != 0;
+  c->permuted = case_below(c, 3) == 0;
+  c->x_gap = case_below(c, 3) * 2;
+  c->y_gap = case_below(c, 3) * 2;
+  c->x_shift = case_below(c, 3);
+  if (case_below(c, 8) == 0) /* rows that share cache sets are copied, others read in place */
+    c->x_gap = (4096 - c->k * size_of(c->xtype) % 4096) % 4096;
+}
+
+/* Columns to groups at random, where any order of columns is meant to be possible. */
+static void make_g_idx(gemm_case *c)
+{
+  c->g_idx = malloc(c->k * sizeof(int32_t));
+  const size_t shuffles = case_below(c, 2) ? c->k : 0;
+  for (size_t i = 0; i < c->k; i++)
+    c->g_idx[i] = (int32_t)(shuffles ? i / c->block_cols : case_below(c, c->groups));
+  for (size_t i = 0; i < shuffles; i++) {
+    const size_t j = case_below(c, c->k);
+    const int32_t other = c->g_idx[i];
+    c->g_idx[i] = c->g_idx[j];
+    c->g_idx[j] = other;
+  }
+}
+
+static void make_codes(gemm_case *c)
+{
+  c->groups = (c->k + c->block_cols - 1) / c->block_cols;
+  const size_t blocks = (c->n + c->block_rows - 1) / c->block_rows * c->groups;
+  c->codes = malloc(c->n * c->k);
+  c->scales = malloc(blocks * sizeof(float));
+  c->zeros = malloc(blocks * sizeof(int16_t));
+  if (c->permuted)
+    make_g_idx(c);
+  for (size_t i = 0; i < blocks; i++) {
+    unsigned char bytes[4];
+    const float s = ldexpf(0.5f + unit(c), -(int)case_below(c, 10));
+    c->scales[i] = store(c->scale_dtype, bytes, case_below(c, 5) ? s : -s);
+    c->zeros[i] = (int16_t)(c->kind == QL_GRID_ASYM ? case_below(c, (1u << c->bits) + 1)
+                                                    : 1u << (c->bits - 1));
+  }
+  for (size_t i = 0; i < c->n * c->k; i++) {
+    const size_t row = i / c->k, col = i % c->k;
+    const size_t group = c->g_idx ? (size_t)c->g_idx[col] : col / c->block_cols;
+    const size_t block = row / c->block_rows * c->groups + group;
+    c->codes[i] = (uint8_t)case_below(c, (size_t)1 << c->bits);
+    c->values[i] = (float)((double)c->scales[block] * ((double)c->codes[i] - c->zeros[block]));
+  }
+}
+
+static void make_activations(gemm_case *c)
+{
+  const size_t size = size_of(c->xtype), stride = c->k * size + c->x_gap;
+  c->x_memory = malloc(c->m * stride + 8);
+  c->x_values = malloc(c->m * c->k * sizeof(float));
+  ql_tensor_init_2d(&c->x, c->x_memory + c->x_shift, c->xtype, c->m, c->k);
+  c->x.stride[0] = (ptrdiff_t)stride;
+  for (size_t i = 0; i < c->m * c->k; i++) {
+    const float v = case_below(c, 50) ? unit(c) - 0.5f : 100.0f * unit(c);
+    c->x_values[i] =
+        store(c->xtype, c->x_memory + c->x_shift + i / c->k * stride + i % c->k * size, v);
+  }
+}
+
+void case_make(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k)
+{
+  memset(c, 0, sizeof *c);
+  c->state = seed;
+  draw(c, max_m, max_n, max_k);
+  c->values = malloc(c->n * c->k * sizeof(float));
+  if (c->bits != 0) {
+    make_codes(c);
+  } else {
+    const size_t size = size_of(c->wtype);
+    c->elements = malloc(c->n * c->k * size);
+    for (size_t i = 0; i < c->n * c->k; i++)
+      c->values[i] = store(c->wtype, (unsigned char *)c->elements + i * size, unit(c) - 0.5f);
+  }
+  make_activations(c);
+  c->b_memory = malloc(c->n * 4);
+  c->b_values = malloc(c->n * sizeof(float));
+  ql_tensor_init(&c->b, c->b_memory, c->btype, 1, &c->n);
+  for (size_t i = 0; i < c->n; i++)
+    c->b_values[i] = store(c->btype, (unsigned char *)c->b_memory + i * size_of(c->btype), unit(c));
+}
+
+void case_free(gemm_case *c)
+{
+  free(c->codes);
+  free(c->scales);
+  free(c->zeros);
+  free(c->g_idx);
+  free(c->elements);
+  free(c->values);
+  free(c->x_memory);
+  free(c->b_memory);
+  free(c->x_values);
+  free(c->b_values);
+}
+
+const char *case_text(const gemm_case *c)
+{
+  static char text[256];
+  snprintf(text, sizeof text,
+           "m=%zu n=%zu k=%zu bits=%d %s group=%zux%zu scale=%s kind=%d%s x=%s y=%s bias=%s", c->m,
+           c->n, c->k, c->bits, c->bits ? "" : ql_dtype_name(c->wtype), c->block_rows,
+           c->block_cols, ql_dtype_name(c->scale_dtype), (int)c->kind,
+           c->permuted ? " permuted" : "", ql_dtype_name(c->xtype), ql_dtype_name(c->ytype),
+           c->bias ? ql_dtype_name(c->btype) : "none");
+  return text;
+}
+
+ql_packed *case_pack(const gemm_case *c, const ql_ctx *ctx)
+{
+  ql_error error = QL_ERROR_INIT;
+  ql_packed *packed = NULL;
+  ql_qmat *q = NULL;
+  ql_tensor w;
+  ql_status status;
+  if (c->bits == 0) {
+    ql_tensor_init_2d(&w, c->elements, c->wtype, c->n, c->k);
+    status = ql_pack_float(ctx, &w, &packed, &error);
+  } else {
+    const ql_qmat_view view = {sizeof view,   c->n,          c->k,      c->bits,        c->kind,
+                               c->block_rows, c->block_cols, c->groups, c->scale_dtype, 0,
+                               c->codes,      c->scales,     c->zeros,  c->g_idx,       NULL};
+    status = ql_qmat_create(ctx, &view, &q, &error);
+    if (status == QL_STATUS_OK)
+      status = ql_pack(ctx, q, &packed, &error);
+    ql_qmat_destroy(q);
+  }
+  if (status != QL_STATUS_OK)
+    fprintf(stderr, "packing %s: %s\n", case_text(c), error.text);
+  return packed;
+}
+
+static size_t y_stride(const gemm_case *c)
+{
+  return c->n * size_of(c->ytype) + c->y_gap;
+}
+
+size_t case_y_bytes(const gemm_case *c)
+{
+  return c->m * y_stride(c);
+}
+
+void case_y(const gemm_case *c, void *memory, ql_tensor *y)
+{
+  ql_tensor_init_2d(y, memory, c->ytype, c->m, c->n);
+  y->stride[0] = (ptrdiff_t)y_stride(c);
+}
+
+/* |error| <= 2 k 2^-24 sum |x w|, then the roundings of the bias and of the output type. */
+static double bound_of(const gemm_case *c, double value, double magnitude)
+{
+  const double rounding = c->ytype == QL_DTYPE_F16    ? 0x1p-11 * fabs(value) + 0x1p-25
+                          : c->ytype == QL_DTYPE_BF16 ? 0x1p-8 * fabs(value)
+                                                      : 0;
+  return 2.0 * (double)(c->k + 1) * 0x1p-24 * magnitude + rounding * (1 + 0x1p-10) + 0x1p-140;
+}
+
+const char *case_check(const gemm_case *c, const ql_tensor *y)
+{
+  static char text[256];
+  for (size_t i = 0; i < c->m; i++)
+    for (size_t j = 0; j < c->n; j++) {
+      double want = c->bias ? (double)c->b_values[j] : 0, magnitude = fabs(want);
+      for (size_t p = 0; p < c->k; p++) {
+        const double term = (double)c->x_values[i * c->k + p] * c->values[j * c->k + p];
+        want += term;
+        magnitude += fabs(term);
+      }
+      const double got =
+          load(c->ytype, (const unsigned char *)y->data + (ptrdiff_t)i * y->stride[0] +
+                             (ptrdiff_t)(j * size_of(c->ytype)));
+      if (c->ytype == QL_DTYPE_F16 && fabs(want) > 65000)
+        continue;
+      if (!(fabs(got - want) <= bound_of(c, want, magnitude))) {
+        snprintf(text, sizeof text, "element (%zu, %zu) is %.9g, not %.9g +- %.3g", i, j, got, want,
+                 bound_of(c, want, magnitude));
+        return text;
+      }
+    }
+  return NULL;
+}

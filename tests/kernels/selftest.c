@@ -1,0 +1,258 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "isa.h"
+#include "kcheck.h"
+
+#include <fenv.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Kernels that are wrong in one way each: kcheck must notice every one. They wrap the scalar ones,
+ * which sit in a table of their own that nothing else uses. */
+static qlk_table good;
+
+static volatile unsigned char sink;
+
+static void over_read(const void *src, size_t n, float *dst)
+{
+  good.exact.f16_to_f32(src, n, dst);
+  sink = ((const volatile unsigned char *)src)[2 * n];
+}
+
+static void under_read(const void *src, size_t n, float *dst)
+{
+  good.exact.bf16_to_f32(src, n, dst);
+  sink = ((const volatile unsigned char *)src - 1)[0];
+}
+
+static void over_write(const float *src, size_t n, void *dst)
+{
+  good.exact.f32_to_bf16(src, n, dst);
+  ((unsigned char *)dst)[2 * n] = 0;
+}
+
+static void wrong_tail(const uint8_t *codes, size_t n, float scale, int32_t zero, float *dst)
+{
+  good.exact.dequant(codes, n / 8 * 8, scale, zero, dst);
+}
+
+static void truncate_bf16(const float *src, size_t n, void *dst)
+{
+  for (size_t i = 0; i < n; i++)
+    memcpy((unsigned char *)dst + 2 * i, (const unsigned char *)&src[i] + 2, 2);
+}
+
+static void change_environment(const void *src, size_t n, float *dst)
+{
+  good.exact.f16_to_f32(src, n, dst);
+  fesetround(FE_UPWARD);
+}
+
+static void crash(const void *src, size_t n, float *dst)
+{
+  good.exact.bf16_to_f32(src, n, dst);
+  __builtin_trap();
+}
+
+static void lose_last_k(size_t m, size_t k, const float *x, size_t ldx, const float *b, float *y,
+                        size_t ldy, int accumulate)
+{
+  good.gemm.unit[QLK_W_F32].dense(m, k > 100 ? k - 1 : k, x, ldx, b, y, ldy, accumulate);
+}
+
+static void always_accumulate(size_t m, size_t k, const float *x, size_t ldx, const float *b,
+                              float *y, size_t ldy, int accumulate)
+{
+  (void)accumulate;
+  good.gemm.unit[QLK_W_F32].dense(m, k, x, ldx, b, y, ldy, 1);
+}
+
+/* Backwards over k: within the bound of the fast class, not in order. */
+static void reverse_order(size_t m, size_t k, const float *x, size_t ldx, const float *b, float *y,
+                          size_t ldy, int accumulate)
+{
+  for (size_t i = 0; i < m; i++)
+    for (size_t j = 0; j < 16; j++) {
+      float acc = 0;
+      for (size_t p = k; p-- > 0;)
+        acc += x[i * ldx + p] * b[p * 16 + j];
+      y[i * ldy + j] = accumulate ? y[i * ldy + j] + acc : acc;
+    }
+}
+
+static void one_row_too_many(size_t m, size_t k, const float *x, size_t ldx, const float *b,
+                             float *y, size_t ldy, int accumulate)
+{
+  good.gemm.unit[QLK_W_F32].dense(m, k, x, ldx, b, y, ldy, accumulate);
+  y[m * ldy] = 0;
+}
+
+static void zero_off_by_one(const qlk_weights *w, size_t panel, size_t k0, size_t k1, size_t group,
+                            float *out)
+{
+  qlk_weights other = *w;
+  other.zeros = NULL;
+  good.gemm.unit[QLK_W4].expand(&other, panel, k0, k1, group, out);
+}
+
+static void first_group_only(const qlk_weights *w, size_t panel, size_t k0, size_t k1, size_t group,
+                             float *out)
+{
+  qlk_weights other = *w;
+  uint32_t ends[64];
+  for (size_t g = 0; g < w->groups; g++)
+    ends[g] = (uint32_t)w->k;
+  other.ends = ends;
+  good.gemm.unit[QLK_W2].expand(&other, panel, k0, k1, group, out);
+}
+
+static void swapped_nibbles(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                            unsigned char *panel)
+{
+  good.gemm.unit[QLK_W4].pack(rows, stride, nr, k, panel);
+  for (size_t i = 0; i < k * nr / 2; i++)
+    panel[i] = (unsigned char)(panel[i] << 4 | panel[i] >> 4);
+}
+
+/* Sums without FMA, where the ISA's own dense core would use it. */
+static void other_gemv(const qlk_weights *w, size_t panel, size_t panels, const float *x, float *y)
+{
+  _Alignas(64) float block[QLK_KB * 16];
+  for (size_t p = 0; p < panels; p++)
+    for (size_t k = 0, g = 0; k < w->k; k += QLK_KB) {
+      const size_t end = k + QLK_KB < w->k ? k + QLK_KB : w->k;
+      g = qlk_next_group(w, g, k);
+      good.gemm.unit[QLK_W8].expand(w, panel + p, k, end, g, block);
+      good.gemm.unit[QLK_W8].dense(1, end - k, x + k, 0, block, y + p * 16, 16, k > 0);
+    }
+}
+
+static void bad_softmax(const float *x, size_t n, float *y)
+{
+  good.ops.softmax(x, n, y);
+  if (n > 16)
+    y[n - 1] *= 1.0f + 0x1p-23f;
+}
+
+static void bad_tile(size_t depth, const float *a, const float *b, float *c, size_t ldc)
+{
+  good.linalg.f32.add(depth > 5 ? depth - 1 : depth, a, b, c, ldc);
+}
+
+typedef struct {
+  const char *what;
+  void (*apply)(qlk_table *t);
+} broken;
+
+static void apply_over_read(qlk_table *t)
+{
+  t->exact.f16_to_f32 = over_read;
+}
+static void apply_under_read(qlk_table *t)
+{
+  t->exact.bf16_to_f32 = under_read;
+}
+static void apply_over_write(qlk_table *t)
+{
+  t->exact.f32_to_bf16 = over_write;
+}
+static void apply_wrong_tail(qlk_table *t)
+{
+  t->exact.dequant = wrong_tail;
+}
+static void apply_truncate(qlk_table *t)
+{
+  t->exact.f32_to_bf16 = truncate_bf16;
+}
+static void apply_environment(qlk_table *t)
+{
+  t->exact.f16_to_f32 = change_environment;
+}
+static void apply_crash(qlk_table *t)
+{
+  t->exact.bf16_to_f32 = crash;
+}
+static void apply_lose(qlk_table *t)
+{
+  t->gemm.unit[QLK_W_F32].dense = lose_last_k;
+}
+static void apply_accumulate(qlk_table *t)
+{
+  t->gemm.unit[QLK_W4].dense = always_accumulate;
+}
+static void apply_reverse(qlk_table *t)
+{
+  t->gemm.unit[QLK_W_F32].dense_ordered = reverse_order;
+}
+static void apply_row(qlk_table *t)
+{
+  t->gemm.unit[QLK_W_F32].dense = one_row_too_many;
+}
+static void apply_zero(qlk_table *t)
+{
+  t->gemm.unit[QLK_W4].expand = zero_off_by_one;
+}
+static void apply_group(qlk_table *t)
+{
+  t->gemm.unit[QLK_W2].expand = first_group_only;
+}
+static void apply_nibbles(qlk_table *t)
+{
+  t->gemm.unit[QLK_W4].pack = swapped_nibbles;
+}
+static void apply_gemv(qlk_table *t)
+{
+  t->gemm.unit[QLK_W8].gemv = other_gemv;
+}
+static void apply_layout(qlk_table *t)
+{
+  t->gemm.unit[QLK_W3].layout_id ^= 2;
+}
+static void apply_softmax(qlk_table *t)
+{
+  t->ops.softmax = bad_softmax;
+}
+static void apply_tile(qlk_table *t)
+{
+  t->linalg.f32.add = bad_tile;
+}
+
+static const broken kernels[] = {
+    {"reads one byte past the end", apply_over_read},
+    {"reads one byte before the start", apply_under_read},
+    {"writes one byte past the end", apply_over_write},
+    {"leaves the tail out", apply_wrong_tail},
+    {"truncates instead of rounding", apply_truncate},
+    {"changes the rounding mode", apply_environment},
+    {"ends in a signal", apply_crash},
+    {"loses the last term of a long sum", apply_lose},
+    {"reads the output where it must not", apply_accumulate},
+    {"sums in another order", apply_reverse},
+    {"writes into the row below", apply_row},
+    {"ignores zero points", apply_zero},
+    {"ignores all groups but one", apply_group},
+    {"packs nibbles in the wrong order", apply_nibbles},
+    {"gives one row other bits than many", apply_gemv},
+    {"claims another layout", apply_layout},
+    {"is off by one place in the last element", apply_softmax},
+    {"loses depth in a tile", apply_tile},
+};
+
+int kc_selftest(uint64_t seed, bool list)
+{
+  int missed = 0;
+  qli_isa_fill(qli_isa_at(0), &good);
+  for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
+    static kc k;
+    qlk_table table = good;
+    k = (kc){.seed = seed, .repeat = 1, .quiet = true, .isa = "broken"};
+    kernels[i].apply(&table);
+#define KC_FAMILY(name) kc_check_##name(&k, &good, &good, &table);
+#include "families.def"
+#undef KC_FAMILY
+    if (list || k.failures == 0)
+      printf("%-6s a kernel that %s\n", k.failures ? "caught" : "MISSED", kernels[i].what);
+    missed += k.failures == 0;
+  }
+  return missed;
+}
