@@ -42,7 +42,9 @@ typedef struct ql_gptq_config {
   int32_t dead_keep;     /**< 0: columns that never saw input become 0; 1: they are rounded */
   int32_t static_grids;  /**< 1: group grids from the original weights also for orders 0, 1 and 3 */
   int32_t lapack;        /**< 1: factor with LAPACKE_dpotrf; bits then depend on the BLAS in use */
-  int32_t reserved;
+  int32_t classical;     /**< 1: each dead column counts as 1 in the mean of the diagonal (of
+                              2 H / tokens), as in the classical program. ql_gptq_run sets it for
+                              a grid with QL_GRID_CLASSICAL */
 } ql_gptq_config;
 
 #define QL_GPTQ_CONFIG_INIT                                                                  \
@@ -68,8 +70,8 @@ typedef struct ql_gptq_report {
   uint64_t dead;          /**< columns with diag(H) = 0 */
   double loss;            /**< sum of squared scaled errors = trace(D H~ D^T), H~ damped */
   double loss_check;      /**< largest relative defect of that identity over the checked rows */
-  double proxy;           /**< trace(D H D^T) of the undamped H, D = w - q */
-  double proxy_ref;       /**< trace(W H W^T) */
+  double proxy;           /**< trace(D H D^T) of the undamped H, D = w - q; 0 when rounded */
+  double proxy_ref;       /**< trace(W H W^T); 0 when rounded to nearest */
   double sse;             /**< sum of (w - q)^2 */
   double sse_ref;         /**< sum of w^2 */
 } ql_gptq_report;
@@ -91,7 +93,10 @@ QL_API ql_status ql_gptq_factor_create(const ql_ctx *ctx, const ql_stats *stats,
 QL_API void ql_gptq_factor_destroy(ql_gptq_factor *factor);
 
 /** Quantizes w [rows, cols] (f32, f16, bf16) on the grid, column by column in the factor's order,
- *  each error carried into the columns that follow. On every run the loss identity is checked on 32
+ *  each error carried into the columns that follow. With grid->mse_norm the range search weighs the
+ *  columns by their pivots, and each row keeps the searched or the unsearched result, whichever has
+ *  the smaller loss. config->order must be the factor's, and for group-aware order the grid's
+ *  block_cols its group. On every run the loss identity is checked on 32
  *  seeded rows to 1e-3 (QL_STATUS_SELF_CHECK). grid->block_rows must be 1 and the classical flag is
  *  honoured. report may be NULL. Codes are the same for any number of threads. *out is owned by the
  *  caller: ql_qmat_destroy. @since 0.1 */
