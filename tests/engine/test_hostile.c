@@ -234,6 +234,75 @@ static void test_nothing_there(void **state)
   must_refuse(QL_STATUS_NOT_FOUND, "safetensors", "model");
 }
 
+/* An allocator that fails once, at the call with that number, and counts what is not given back. */
+typedef struct meter {
+  size_t calls, fail_at, live;
+} meter;
+
+static void *metered_alloc(void *user, size_t size, size_t align)
+{
+  meter *m = user;
+  void *block = NULL;
+  if (m->calls++ == m->fail_at || posix_memalign(&block, align < 16 ? 16 : align, size) != 0)
+    return NULL;
+  m->live++;
+  return block;
+}
+
+static void metered_free(void *user, void *block)
+{
+  meter *m = user;
+  m->live -= block != NULL;
+  free(block);
+}
+
+/* Opens the model and runs it once. */
+static ql_status open_and_run(const ql_ctx *metered, ql_error *error)
+{
+  static const int32_t tokens[3] = {1, 2, 3};
+  float logits[64];
+  const size_t length = 3;
+  qle_model *model = NULL;
+  ql_kv *kv = NULL;
+  ql_status status = qle_model_open(metered, scratch_path("model"), NULL, &model, error);
+  if (status == QL_STATUS_OK)
+    status = qle_model_cache(model, 3, &kv, error);
+  if (status == QL_STATUS_OK) {
+    const qle_batch batch = {1, &length, &kv};
+    status = qle_model_forward(model, &batch, tokens, 1, logits, error);
+    assert_int_equal(ql_kv_length(kv, 0), status == QL_STATUS_OK ? 3 : 0);
+  }
+  ql_kv_destroy(kv);
+  qle_model_close(model);
+  return status;
+}
+
+static void test_every_allocation_fails_once(void **state)
+{
+  (void)state;
+  write_and_free(fresh());
+  ql_status status = QL_STATUS_NO_MEMORY;
+  size_t failures = 0;
+  for (size_t n = 0; status != QL_STATUS_OK; n++) {
+    meter m = {.fail_at = SIZE_MAX};
+    ql_ctx_config config = QL_CTX_CONFIG_INIT;
+    config.allocator = (ql_allocator){&m, metered_alloc, metered_free};
+    ql_ctx *metered = NULL;
+    assert_int_equal(ql_ctx_create(&config, &metered, NULL), QL_STATUS_OK);
+    const size_t before = m.live;
+    m.fail_at = m.calls + n;
+    ql_error error = QL_ERROR_INIT;
+    status = open_and_run(metered, &error);
+    if (status != QL_STATUS_OK && status != QL_STATUS_NO_MEMORY)
+      fail_msg("allocation %zu: %d, %s", n, (int)status, error.text);
+    assert_int_equal(m.live, before);
+    failures += status != QL_STATUS_OK;
+    ql_ctx_destroy(metered);
+  }
+  assert_in_range(failures, 20, 100000);
+  remove_tree(scratch_path("model"));
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -242,7 +311,7 @@ int main(void)
       cmocka_unit_test(test_absurd_sizes),     cmocka_unit_test(test_wrong_shape),
       cmocka_unit_test(test_not_finite),       cmocka_unit_test(test_position_of_nan),
       cmocka_unit_test(test_wrong_type),       cmocka_unit_test(test_truncated),
-      cmocka_unit_test(test_nothing_there),
+      cmocka_unit_test(test_nothing_there),    cmocka_unit_test(test_every_allocation_fails_once),
   };
   return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
