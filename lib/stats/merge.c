@@ -68,7 +68,6 @@ static void merge_reservoir(ql_stats *dst, const ql_stats *src)
 static void merge(const ql_ctx *ctx, ql_stats *dst, const ql_stats *src, double *tiles)
 {
   qli_product_flush(ctx, dst);
-
   for (int i = QLI_STATS_H; i <= QLI_STATS_C; i++) {
     merge_job j = {ctx, src, &dst->product[i], &src->product[i], tiles};
     qli_parallel_for(ctx, qli_product_tiles(j.to), merge_tile, &j);
