@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A directory of this process under $TMPDIR; scratch_remove deletes it and all that is in it. */
+/* A directory of this process under $TMPDIR, else in memory; scratch_remove deletes it and all that
+ * is in it. */
 const char *scratch_dir(void);
 void scratch_remove(void);
 

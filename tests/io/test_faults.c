@@ -8,6 +8,7 @@
 
 #include <quantlib/quantlib.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,6 +157,21 @@ static void prepare(const ql_ctx *ctx, int32_t overwrite)
     fail_msg("%s", error.text);
 }
 
+/* Whether something beside the target in the room is the whole old checkpoint. */
+static bool other_directory_holds_old(const ql_ctx *ctx)
+{
+  bool found = false;
+  DIR *room = opendir(scratch_path("room"));
+  for (const struct dirent *e; (e = readdir(room)) != NULL;) {
+    char path[600];
+    snprintf(path, sizeof path, "room/%s", e->d_name);
+    if (e->d_name[0] != '.' && strcmp(e->d_name, "out") != 0)
+      found = found || read_checkpoint(ctx, scratch_path(path)) == OLD;
+  }
+  closedir(room);
+  return found;
+}
+
 /* One run with one fault; false when the run was over before the fault came. */
 static bool fault_point(const ql_ctx *ctx, enum fault_kind kind, unsigned at, int code,
                         int32_t overwrite)
@@ -186,7 +202,7 @@ static bool fault_point(const ql_ctx *ctx, enum fault_kind kind, unsigned at, in
     assert_int_equal(found, overwrite ? OLD : 0);
     assert_int_equal(count_entries(scratch_path("room")), overwrite ? 1 : 0);
   } else if (overwrite) {
-    assert_true(found == OLD || found == NEW); /* never lost */
+    assert_true(found == OLD || other_directory_holds_old(ctx)); /* never lost */
   }
   return true;
 }
@@ -358,6 +374,41 @@ static void test_allocations_when_reading(void **state)
   ql_ctx_destroy(ctx);
 }
 
+/* After a disk that was full for a moment the same call may be made again. */
+static void test_retry(void **state)
+{
+  (void)state;
+  ql_ctx *ctx = make_ctx();
+  for (unsigned at = 0; at < 6; at++) {
+    ql_writer *w = NULL;
+    ql_error error = QL_ERROR_INIT;
+    prepare(ctx, 0);
+    fault_set(FAULT_NONE, 0, 0);
+    assert_int_equal(qli_writer_create(ctx, &fault_os, target(), NULL, &w, &error), QL_STATUS_OK);
+    fault_set(FAULT_ONCE, at, ENOSPC);
+    ql_status status = ql_writer_put_file(w, "x", "123", 3, &error);
+    if (status != QL_STATUS_OK)
+      status = ql_writer_put_file(w, "x", "123", 3, &error);
+    assert_int_equal(status, QL_STATUS_OK);
+    assert_int_equal(declare_all(w, &error), QL_STATUS_OK);
+    fault_set(FAULT_ONCE, at, ENOSPC);
+    status = ql_writer_begin(w, &error);
+    if (status != QL_STATUS_OK)
+      status = ql_writer_begin(w, &error);
+    assert_int_equal(status, QL_STATUS_OK);
+    fault_set(FAULT_ONCE, 0, ENOSPC);
+    assert_int_equal(put_all(w, NEW, &error), QL_STATUS_IO);
+    assert_string_equal(error.tensor, "a");
+    assert_int_equal(put_all(w, NEW, &error), QL_STATUS_OK);
+    assert_int_equal(ql_writer_finish(w, &error), QL_STATUS_OK);
+    ql_writer_destroy(w);
+    ql_file *f = NULL;
+    assert_int_equal(ql_file_open(ctx, target(), &f, &error), QL_STATUS_OK);
+    ql_file_close(f);
+  }
+  ql_ctx_destroy(ctx);
+}
+
 static int little_space(int fd, uint64_t *bytes)
 {
   (void)fd;
@@ -404,6 +455,7 @@ int main(void)
       cmocka_unit_test(test_allocations_when_writing),
       cmocka_unit_test(test_allocations_when_reading),
       cmocka_unit_test(test_full_disk),
+      cmocka_unit_test(test_retry),
   };
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
   scratch_remove();
