@@ -71,7 +71,8 @@ static void erase(size_t at, size_t size)
   input_size -= size;
 }
 
-/* Puts another number in the place of the digits around a random place. */
+/* Puts another number, a near or a notorious one, in the place of the digits around a random place.
+ */
 static void change_number(void)
 {
   static const char *const numbers[] = {"0",
@@ -96,7 +97,14 @@ static void change_number(void)
   size_t end = at;
   while (end < input_size && input[end] >= '0' && input[end] <= '9')
     end++;
+  char near[24];
   const char *number = numbers[next(sizeof numbers / sizeof numbers[0])];
+  if (end > at && end - at < 9 && next(2) == 0) { /* a little more or less */
+    memcpy(near, input + at, end - at);
+    near[end - at] = '\0';
+    snprintf(near, sizeof near, "%ld", strtol(near, NULL, 10) + (long)next(17) - 8);
+    number = near;
+  }
   erase(at, end - at);
   insert(at, number, strlen(number));
 }

@@ -29,15 +29,23 @@ const fuzz_seed fuzz_seeds[] = {
     SEED("\x02\0\0\0\0\0\0\0"
          "{}",
          ""),
-    SEED("\xa8\0\0\0\0\0\0\0"
+    SEED("\x9f\0\0\0\0\0\0\0"
          "{\"__metadata__\":{\"format\":\"pt\",\"\\u20ac\":\"\\n\"},"
          "\"odd\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},"
          "\"x\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[3,7]}}       ",
          "1234567"),
-    SEED("\xb7\0\0\0\0\0\0\0"
+    SEED("\xac\0\0\0\0\0\0\0"
          "{\"e\":{\"dtype\":\"F64\",\"shape\":[0,9],\"data_offsets\":[4,4]},"
          "\"four\":{\"dtype\":\"F4\",\"shape\":[2,2],\"data_offsets\":[4,6]},"
          "\"i\":{\"dtype\":\"I32\",\"shape\":[1,1,1,1],\"data_offsets\":[0,4]}}",
+         "123456"),
+    /* near misses: an overlap, a range that is larger than its tensor */
+    SEED("\x6f\0\0\0\0\0\0\0"
+         "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
+         "\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}      ",
+         "123456"),
+    SEED("\x38\0\0\0\0\0\0\0"
+         "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,6]}}   ",
          "123456"),
 };
 const size_t fuzz_seed_count = sizeof fuzz_seeds / sizeof fuzz_seeds[0];
