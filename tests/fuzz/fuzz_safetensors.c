@@ -62,6 +62,15 @@ void fuzz_repair(uint8_t *data, size_t size)
     data[i] = (uint8_t)((uint64_t)(end - 8) >> 8 * i);
 }
 
+/* Bytes of a small tensor, by the definition. */
+static uint64_t bytes_of(const ql_file_info *info)
+{
+  uint64_t bits = ql_dtype_bits(info->dtype);
+  for (int32_t i = 0; i < info->rank; i++)
+    bits *= info->shape[i];
+  return bits / 8;
+}
+
 static void check_slices(const ql_file *f, const uint8_t *data, size_t size)
 {
   uint64_t covered = 0, length = 0;
@@ -76,6 +85,7 @@ static void check_slices(const ql_file *f, const uint8_t *data, size_t size)
     FUZZ_REQUIRE(ql_file_find(f, info.name, &found, NULL) == QL_STATUS_OK && found == i);
     FUZZ_REQUIRE(info.offset >= 8 + length && info.offset <= size);
     FUZZ_REQUIRE(info.bytes <= size - info.offset);
+    FUZZ_REQUIRE(info.bytes == bytes_of(&info));
     covered += info.bytes;
     if (ql_file_tensor(f, i, &t, NULL) == QL_STATUS_OK) {
       FUZZ_REQUIRE(ql_tensor_check(&t, NULL) == QL_STATUS_OK);
