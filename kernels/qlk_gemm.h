@@ -16,7 +16,7 @@
  * F16, BF16 (kr 1): the element itself, of 4 or 2 bytes. Scales: [panel][group][nr] of scale_type;
  * zero points likewise, int16, or absent: 2^(bits - 1). */
 typedef struct qlk_weights {
-  const unsigned char *codes;  /* panel 0, 64-aligned, as every panel */
+  const unsigned char *codes;  /* panel 0, 64-aligned; the next ones follow without gaps */
   const unsigned char *scales; /* panel 0, 64-aligned */
   const int16_t *zeros;        /* panel 0, 64-aligned, or NULL */
   const uint32_t *ends;        /* [groups], first packed k past each group, not decreasing */

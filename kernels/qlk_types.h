@@ -19,7 +19,7 @@ enum { QLK_W_F32, QLK_W_F16, QLK_W_BF16, QLK_W2, QLK_W3, QLK_W4, QLK_W8, QLK_WTY
 
 /* Sums over k are cut into blocks of this many terms (counted in packed k): the terms of a block
  * are added in turn from zero, then the blocks in turn. The same on every ISA: see
- * doc/design/0010-order-of-sums.md. A multiple of every format's kr. */
+ * doc/design/0003-order-of-sums.md. A multiple of every format's kr. */
 enum { QLK_KB = 128 };
 
 #endif
