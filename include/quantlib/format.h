@@ -23,8 +23,8 @@ QL_API ql_format ql_format_find(const char *name);
 /** Name of the i-th format, NULL past the last. @since 0.1 */
 QL_API const char *ql_format_list(size_t i, ql_format *format);
 
-/** Whether the format can hold a rows x cols matrix on this grid, act_order: with a group index that
- *  is not c / block_cols. A refusal is QL_STATUS_UNSUPPORTED; the error says why and names the
+/** Whether the format can hold a rows x cols matrix on this grid; act_order: with a group index
+ *  that is not c / block_cols. A refusal is QL_STATUS_UNSUPPORTED; the error says why and names the
  *  formats that can. @since 0.1 */
 QL_API ql_status ql_format_admits(ql_format format, const ql_grid_config *grid, size_t rows,
                                   size_t cols, int32_t act_order, ql_error *error);

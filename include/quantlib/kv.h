@@ -26,8 +26,8 @@ typedef struct ql_kv_config {
 #define QL_KV_CONFIG_INIT {sizeof(ql_kv_config), 0, 0, 0, 0, QL_DTYPE_F32, 0}
 
 /** Creates an empty cache; memory for the whole capacity is taken now, but written only when it is
- *  used. Sizes of 0 are QL_STATUS_INVALID_ARGUMENT, other types QL_STATUS_DTYPE. *out is untouched on
- *  failure. Owned by the caller: ql_kv_destroy. @since 0.1 */
+ *  used. Sizes of 0 are QL_STATUS_INVALID_ARGUMENT, other types QL_STATUS_DTYPE. *out is untouched
+ *  on failure. Owned by the caller: ql_kv_destroy. @since 0.1 */
 QL_API ql_status ql_kv_create(const ql_ctx *ctx, const ql_kv_config *config, ql_kv **out,
                               ql_error *error);
 
@@ -46,8 +46,8 @@ QL_API void ql_kv_truncate(ql_kv *kv, size_t length);
 QL_API ql_status ql_kv_append(const ql_ctx *ctx, ql_kv *kv, size_t layer, const ql_tensor *k,
                               const ql_tensor *v, ql_error *error);
 
-/** Causal attention of the last t tokens of a layer: q and out [t, q_heads, dim], f32, strides as in
- *  ops.h, q_heads a multiple of the key/value heads (q head h uses key/value head
+/** Causal attention of the last t tokens of a layer: q and out [t, q_heads, dim], f32, strides as
+ *  in ops.h, q_heads a multiple of the key/value heads (q head h uses key/value head
  *  h / (q_heads / heads)). out = softmax(scale q k^T) v over the tokens up to the query's own
  *  position, of these the last `window` ones (0: all). out may be q. Same bits on every ISA and for
  *  any number of threads and way of cutting tokens into calls. QL_STATUS_SHAPE when the layer holds

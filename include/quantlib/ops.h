@@ -24,7 +24,8 @@ QL_API ql_status ql_rms_norm(const ql_ctx *ctx, const ql_tensor *x, const ql_ten
 /** Rotary position embedding in place, halves rotated against each other: x [m, heads, dim],
  *  cosines and sines [m, dim / 2] (already scaled, where the variant scales attention).
  *  x[j], x[j + dim/2] -> x[j] c - x[j + dim/2] s, x[j + dim/2] c + x[j] s. Source: Su et al. 2021,
- *  "RoFormer", in the arrangement of the Llama checkpoints in the Hugging Face format. @since 0.1 */
+ *  "RoFormer", in the arrangement of the Llama checkpoints in the Hugging Face format.
+ *  @since 0.1 */
 QL_API ql_status ql_rope(const ql_ctx *ctx, const ql_tensor *x, const ql_tensor *cosines,
                          const ql_tensor *sines, ql_error *error);
 
@@ -37,8 +38,8 @@ QL_API ql_status ql_silu_mul(const ql_ctx *ctx, const ql_tensor *gate, const ql_
 QL_API ql_status ql_add(const ql_ctx *ctx, const ql_tensor *x, const ql_tensor *y,
                         ql_error *error);
 
-/** y = softmax(x) over each row of [m, n]; y may be x. Elements of -Inf get 0; a row of nothing else,
- *  or with NaN or +Inf, becomes NaN. @since 0.1 */
+/** y = softmax(x) over each row of [m, n]; y may be x. Elements of -Inf get 0; a row of nothing
+ *  else, or with NaN or +Inf, becomes NaN. @since 0.1 */
 QL_API ql_status ql_softmax(const ql_ctx *ctx, const ql_tensor *x, const ql_tensor *y,
                             ql_error *error);
 

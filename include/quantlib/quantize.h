@@ -14,10 +14,10 @@ QL_BEGIN_DECLS
 typedef int32_t ql_grid_kind;
 enum {
   QL_GRID_ASYM = 1,           /**< s = (max - min) / (2^b - 1), z = round(-min / s) */
-  QL_GRID_SYM_CENTRED = 2,    /**< s = 2 absmax / (2^b - 1): GPTQ, AutoGPTQ, GPTQModel, llm-compressor */
+  QL_GRID_SYM_CENTRED = 2,    /**< s = 2 absmax / (2^b - 1): GPTQ, GPTQModel, llm-compressor */
   QL_GRID_SYM_RESTRICTED = 3, /**< s = absmax / (2^(b-1) - 1), the lowest code is never used: QQQ */
   QL_GRID_SYM_FULL = 4,       /**< s = absmax / (2^(b-1) - 1), all codes: AWQ */
-  QL_GRID_SYM_SIGNED = 5      /**< s = -(signed extreme) / 2^(b-1), may be negative: auto-round, Q4_0 */
+  QL_GRID_SYM_SIGNED = 5      /**< s = -(signed extreme) / 2^(b-1), any sign: auto-round, Q4_0 */
 };
 
 /** The range is taken as it is, so that 0 need not be on an asymmetric grid. @since 0.1 */
@@ -37,7 +37,7 @@ typedef struct ql_grid_config {
   int32_t zero_min;     /**< smallest zero point admitted (1 for GPTQ v1); asymmetric grids only */
   uint32_t flags;       /**< QL_GRID_* flags */
   int32_t mse_steps;    /**< candidates per unit of range in the MSE search (classical: 100) */
-  double mse_norm;      /**< exponent of the error in the MSE search (classical: 2.4); 0: no search */
+  double mse_norm;      /**< exponent of the error in the MSE search (classical: 2.4); 0: none */
   double mse_shrink;    /**< how far the range may shrink, 0 to 1 (classical: 0.8) */
 } ql_grid_config;
 
@@ -69,7 +69,7 @@ typedef struct ql_qmat_view {
   const int16_t *zeros;          /**< same shape; 0 .. 2^bits; symmetric kinds: 2^(bits-1), which
                                       ql_qmat_create supplies when this is NULL */
   const int32_t *g_idx;          /**< [cols], group of each column; NULL: c / block_cols */
-  const int32_t *perm;           /**< [cols], order in which columns were quantized; NULL: natural */
+  const int32_t *perm;           /**< [cols], order of quantizing the columns; NULL: natural */
 } ql_qmat_view;
 
 /** Copies the arrays of *view into a new matrix, after checking every code, scale (finite), zero
@@ -93,16 +93,16 @@ QL_API uint64_t ql_qmat_bits(const ql_qmat *q);
 QL_API ql_status ql_dequantize(const ql_ctx *ctx, const ql_qmat *q, const ql_tensor *dst,
                                ql_error *error);
 
-/** Round to nearest: w [rows, cols] (f32, f16, bf16) to the nearest point of the grid, ties to even.
- *  stats, if not NULL and holding QL_STATS_SUM_SQ or QL_STATS_HESSIAN, weighs the MSE search by
- *  E[x^2] of each column. NaN or Inf in w is QL_STATUS_NUMERIC with its position.
+/** Round to nearest: w [rows, cols] (f32, f16, bf16) to the nearest point of the grid, ties to
+ *  even. stats, if not NULL and holding QL_STATS_SUM_SQ or QL_STATS_HESSIAN, weighs the MSE search
+ *  by E[x^2] of each column. NaN or Inf in w is QL_STATUS_NUMERIC with its position.
  *  *out is owned by the caller: ql_qmat_destroy. @since 0.1 */
 QL_API ql_status ql_rtn_run(const ql_ctx *ctx, const ql_tensor *w, const ql_grid_config *grid,
                             const ql_stats *stats, ql_qmat **out, ql_error *error);
 
 /** Error of q against w: *sse = sum of squared differences, *ref = sum of w^2, and, when stats hold
- *  a Hessian and proxy is not NULL, *proxy = trace(D H D^T) with D = w - q and *proxy_ref the same of
- *  w. All in double precision. Any of the outputs may be NULL. @since 0.1 */
+ *  a Hessian and proxy is not NULL, *proxy = trace(D H D^T) with D = w - q and *proxy_ref the same
+ *  of w. All in double precision. Any of the outputs may be NULL. @since 0.1 */
 QL_API ql_status ql_qmat_error(const ql_ctx *ctx, const ql_qmat *q, const ql_tensor *w,
                                const ql_stats *stats, double *sse, double *ref, double *proxy,
                                double *proxy_ref, ql_error *error);

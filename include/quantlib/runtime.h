@@ -22,6 +22,8 @@ QL_API ql_status ql_pack(const ql_ctx *ctx, const ql_qmat *q, ql_packed **out, q
 /** Packs floating-point weights [n, k], f32, f16 or bf16, kept in that type. @since 0.1 */
 QL_API ql_status ql_pack_float(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out,
                                ql_error *error);
+
+/** Frees packed weights; NULL is fine. @since 0.1 */
 QL_API void ql_packed_destroy(ql_packed *packed);
 
 /** @since 0.1 */
@@ -36,6 +38,7 @@ typedef struct ql_packed_info {
   int32_t permuted;    /**< 1 when activations are gathered through a permutation */
 } ql_packed_info;
 
+/** Fills *info, whose struct_size the caller has set. Thread-safe. @since 0.1 */
 QL_API ql_status ql_packed_get(const ql_packed *packed, ql_packed_info *info);
 
 /** How a product computes. @since 0.1 */
@@ -48,7 +51,7 @@ enum {
 typedef struct ql_gemm_options {
   size_t struct_size;
   const ql_tensor *bias; /**< [n], f32, f16 or bf16, or NULL */
-  void *workspace;       /**< ql_gemm_workspace bytes, 64-aligned, or NULL: the context's allocator */
+  void *workspace;       /**< ql_gemm_workspace bytes, 64-aligned; NULL: the context's allocator */
   size_t workspace_bytes;
   ql_compute compute;
   int32_t reserved;

@@ -10,7 +10,7 @@ QL_BEGIN_DECLS
 
 /* What to gather. @since 0.1 */
 #define QL_STATS_HESSIAN 0x01u   /**< H = X^T X, f64 [cols, cols] */
-#define QL_STATS_CROSS 0x02u     /**< C = X2^T X, f64 [cols2, cols]: two inputs of the same tokens */
+#define QL_STATS_CROSS 0x02u     /**< C = X2^T X, f64 [cols2, cols]: two inputs, same tokens */
 #define QL_STATS_MIN 0x04u       /**< f32 [cols] */
 #define QL_STATS_MAX 0x08u       /**< f32 [cols] */
 #define QL_STATS_MEAN_ABS 0x10u  /**< mean of |x|, f64 [cols] */
@@ -50,7 +50,8 @@ QL_API ql_status ql_stats_update2(const ql_ctx *ctx, ql_stats *stats, const ql_t
                                   const ql_tensor *x2, size_t tokens, ql_error *error);
 
 /** Appends the tokens of src to dst, as parallel calibration needs: same configuration required.
- *  Staged rows of both are flushed first, so the bytes depend on where the merges were. @since 0.1 */
+ *  Staged rows of both are flushed first, so the bytes depend on where the merges were.
+ *  @since 0.1 */
 QL_API ql_status ql_stats_merge(const ql_ctx *ctx, ql_stats *dst, const ql_stats *src,
                                 ql_error *error);
 

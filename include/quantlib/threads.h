@@ -10,7 +10,8 @@
 
 QL_BEGIN_DECLS
 
-/** A pool of worker threads. One call of its parallel_for runs at a time; others wait. @since 0.1 */
+/** A pool of worker threads. One call of its parallel_for runs at a time; others wait.
+ *  @since 0.1 */
 typedef struct ql_threads ql_threads;
 
 /** Number of processors that this process may use, at least 1. @since 0.1 */

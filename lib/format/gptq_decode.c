@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "gptq.h"
+#include "gptq_parts.h"
 
 #include "bit_words.h"
 #include "checked.h"

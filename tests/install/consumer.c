@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-/* What a stranger's program does with an installed library; C99 and C++98. Packs weights, multiplies
- * on two threads, and checks the product, which is exact. */
+/* What a stranger's program does with an installed library; C99 and C++98. Packs weights,
+ * multiplies on two threads, and checks the product, which is exact. */
 #include <quantlib/quantlib.h>
 #include <quantlib/threads.h>
 
@@ -46,8 +46,8 @@ int main(void)
   ql_threads *pool = NULL;
   ql_ctx *ctx = NULL;
   int wrong;
-  if (ql_version() != QL_API_VERSION_MAJOR * 10000 + QL_API_VERSION_MINOR * 100 +
-                          QL_API_VERSION_PATCH) {
+  if (ql_version() !=
+      QL_API_VERSION_MAJOR * 10000 + QL_API_VERSION_MINOR * 100 + QL_API_VERSION_PATCH) {
     fprintf(stderr, "headers and library differ in version: %s\n", ql_version_str());
     return 1;
   }

@@ -138,8 +138,38 @@ static void test_pool(void **state)
   ql_threads_destroy(pool);
 }
 
+static void note_control(void *arg, size_t index, size_t worker)
+{
+  uint64_t *seen = arg;
+  assert_true(worker < 3);
+  seen[index] += control_read() + 1;
+}
+
+/* An engine's own work runs once per index and in the library's environment, too. */
+static void test_parallel_for(void **state)
+{
+  enum { COUNT = 100 };
+  uint64_t seen[COUNT] = {0};
+  ql_threads *pool = NULL;
+  (void)state;
+  control_write(settings[0]);
+  const ql_status status = ql_threads_create(3, &pool);
+  assert_int_equal(status, QL_STATUS_OK);
+  ql_ctx *ctx = make_ctx(NULL, pool);
+  assert_int_equal(ql_ctx_workers(ctx), 3);
+  ql_ctx_parallel_for(ctx, COUNT, note_control, seen);
+  const uint64_t after = control_read();
+  control_write(normal);
+  assert_int_equal(after, settings[0]);
+  for (size_t i = 0; i < COUNT; i++)
+    assert_int_equal(seen[i], normal + 1);
+  ql_ctx_destroy(ctx);
+  ql_threads_destroy(pool);
+}
+
 int main(void)
 {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_alone), cmocka_unit_test(test_pool)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_alone), cmocka_unit_test(test_pool),
+                                     cmocka_unit_test(test_parallel_for)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,8 @@ typedef int32_t ql_gptq_order;
 enum {
   QL_GPTQ_ORDER_NATURAL = 0,
   QL_GPTQ_ORDER_ACT = 1,        /**< diag(H) descending, groups of permuted columns: needs g_idx */
-  QL_GPTQ_ORDER_STATIC = 2,     /**< diag(H) descending, groups of original columns, grids fixed before */
-  QL_GPTQ_ORDER_GROUP_AWARE = 3 /**< groups of original columns, ordered by their largest diag(H), and
+  QL_GPTQ_ORDER_STATIC = 2,     /**< diag(H) descending, groups of original columns, grids fixed */
+  QL_GPTQ_ORDER_GROUP_AWARE = 3 /**< groups of original columns, by their largest diag(H), and
                                      within each by diag(H): no g_idx (arXiv 2505.14638) */
 };
 

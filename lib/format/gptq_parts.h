@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#ifndef QLI_FORMAT_GPTQ_H
-#define QLI_FORMAT_GPTQ_H
+#ifndef QLI_FORMAT_GPTQ_PARTS_H
+#define QLI_FORMAT_GPTQ_PARTS_H
 
 #include "formats.h"
 

@@ -1,0 +1,267 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The layout of public structs and the values of public constants, as version 0.1 has them on
+ * 64-bit systems. Programs compiled before depend on them: members are only ever appended, and then
+ * their line and the new size are added here. */
+#include <quantlib/quantlib.h>
+#include <quantlib/threads.h>
+
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "the size of " #type)
+#define AT(type, member, offset) \
+  _Static_assert(offsetof(type, member) == (offset), #type "." #member)
+#define IS(constant, value) _Static_assert((constant) == (value), #constant)
+
+#if UINTPTR_MAX == UINT64_MAX
+SIZE(ql_gptq_config, 80);
+AT(ql_gptq_config, struct_size, 0);
+AT(ql_gptq_config, order, 8);
+AT(ql_gptq_config, fallback, 12);
+AT(ql_gptq_config, damp, 16);
+AT(ql_gptq_config, damp_factor, 24);
+AT(ql_gptq_config, damp_max, 32);
+AT(ql_gptq_config, block, 40);
+AT(ql_gptq_config, min_tokens, 48);
+AT(ql_gptq_config, seed, 56);
+AT(ql_gptq_config, dead_keep, 64);
+AT(ql_gptq_config, static_grids, 68);
+AT(ql_gptq_config, lapack, 72);
+AT(ql_gptq_config, classical, 76);
+
+SIZE(ql_gptq_report, 88);
+AT(ql_gptq_report, struct_size, 0);
+AT(ql_gptq_report, outcome, 8);
+AT(ql_gptq_report, retries, 12);
+AT(ql_gptq_report, damp, 16);
+AT(ql_gptq_report, tokens, 24);
+AT(ql_gptq_report, dead, 32);
+AT(ql_gptq_report, loss, 40);
+AT(ql_gptq_report, loss_check, 48);
+AT(ql_gptq_report, proxy, 56);
+AT(ql_gptq_report, proxy_ref, 64);
+AT(ql_gptq_report, sse, 72);
+AT(ql_gptq_report, sse_ref, 80);
+
+SIZE(ql_allocator, 24);
+AT(ql_allocator, user, 0);
+AT(ql_allocator, alloc, 8);
+AT(ql_allocator, free, 16);
+
+SIZE(ql_executor, 24);
+AT(ql_executor, user, 0);
+AT(ql_executor, max_workers, 8);
+AT(ql_executor, parallel_for, 16);
+
+SIZE(ql_ctx_config, 104);
+AT(ql_ctx_config, struct_size, 0);
+AT(ql_ctx_config, isa, 8);
+AT(ql_ctx_config, flags, 16);
+AT(ql_ctx_config, reserved, 20);
+AT(ql_ctx_config, allocator, 24);
+AT(ql_ctx_config, executor, 48);
+AT(ql_ctx_config, log, 72);
+AT(ql_ctx_config, log_user, 80);
+AT(ql_ctx_config, progress, 88);
+AT(ql_ctx_config, progress_user, 96);
+
+SIZE(ql_format_part, 40);
+AT(ql_format_part, suffix, 0);
+AT(ql_format_part, dtype, 16);
+AT(ql_format_part, rank, 20);
+AT(ql_format_part, shape, 24);
+
+SIZE(ql_format_decode_info, 24);
+AT(ql_format_decode_info, struct_size, 0);
+AT(ql_format_decode_info, bits, 8);
+AT(ql_format_decode_info, symmetric, 12);
+AT(ql_format_decode_info, group, 16);
+
+SIZE(ql_file_info, 112);
+AT(ql_file_info, struct_size, 0);
+AT(ql_file_info, name, 8);
+AT(ql_file_info, path, 16);
+AT(ql_file_info, dtype, 24);
+AT(ql_file_info, rank, 28);
+AT(ql_file_info, shape, 32);
+AT(ql_file_info, offset, 96);
+AT(ql_file_info, bytes, 104);
+
+SIZE(ql_writer_config, 24);
+AT(ql_writer_config, struct_size, 0);
+AT(ql_writer_config, shard_bytes, 8);
+AT(ql_writer_config, overwrite, 16);
+AT(ql_writer_config, reserved, 20);
+
+SIZE(ql_kv_config, 48);
+AT(ql_kv_config, struct_size, 0);
+AT(ql_kv_config, layers, 8);
+AT(ql_kv_config, heads, 16);
+AT(ql_kv_config, dim, 24);
+AT(ql_kv_config, capacity, 32);
+AT(ql_kv_config, dtype, 40);
+AT(ql_kv_config, reserved, 44);
+
+SIZE(ql_grid_config, 64);
+AT(ql_grid_config, struct_size, 0);
+AT(ql_grid_config, bits, 8);
+AT(ql_grid_config, kind, 12);
+AT(ql_grid_config, block_rows, 16);
+AT(ql_grid_config, block_cols, 24);
+AT(ql_grid_config, scale_dtype, 32);
+AT(ql_grid_config, zero_min, 36);
+AT(ql_grid_config, flags, 40);
+AT(ql_grid_config, mse_steps, 44);
+AT(ql_grid_config, mse_norm, 48);
+AT(ql_grid_config, mse_shrink, 56);
+
+SIZE(ql_qmat_view, 104);
+AT(ql_qmat_view, struct_size, 0);
+AT(ql_qmat_view, rows, 8);
+AT(ql_qmat_view, cols, 16);
+AT(ql_qmat_view, bits, 24);
+AT(ql_qmat_view, kind, 28);
+AT(ql_qmat_view, block_rows, 32);
+AT(ql_qmat_view, block_cols, 40);
+AT(ql_qmat_view, groups, 48);
+AT(ql_qmat_view, scale_dtype, 56);
+AT(ql_qmat_view, reserved, 60);
+AT(ql_qmat_view, codes, 64);
+AT(ql_qmat_view, scales, 72);
+AT(ql_qmat_view, zeros, 80);
+AT(ql_qmat_view, g_idx, 88);
+AT(ql_qmat_view, perm, 96);
+
+SIZE(ql_packed_info, 56);
+AT(ql_packed_info, struct_size, 0);
+AT(ql_packed_info, n, 8);
+AT(ql_packed_info, k, 16);
+AT(ql_packed_info, bits, 24);
+AT(ql_packed_info, dtype, 28);
+AT(ql_packed_info, group, 32);
+AT(ql_packed_info, bytes, 40);
+AT(ql_packed_info, layout, 48);
+AT(ql_packed_info, permuted, 52);
+
+SIZE(ql_gemm_options, 40);
+AT(ql_gemm_options, struct_size, 0);
+AT(ql_gemm_options, bias, 8);
+AT(ql_gemm_options, workspace, 16);
+AT(ql_gemm_options, workspace_bytes, 24);
+AT(ql_gemm_options, compute, 32);
+AT(ql_gemm_options, reserved, 36);
+
+SIZE(ql_stats_config, 48);
+AT(ql_stats_config, struct_size, 0);
+AT(ql_stats_config, cols, 8);
+AT(ql_stats_config, cols2, 16);
+AT(ql_stats_config, reservoir_rows, 24);
+AT(ql_stats_config, seed, 32);
+AT(ql_stats_config, what, 40);
+AT(ql_stats_config, reserved, 44);
+
+SIZE(ql_error, 1440);
+AT(ql_error, struct_size, 0);
+AT(ql_error, status, 8);
+AT(ql_error, cause, 12);
+AT(ql_error, row, 16);
+AT(ql_error, col, 24);
+AT(ql_error, text, 32);
+AT(ql_error, hint, 416);
+AT(ql_error, tensor, 672);
+AT(ql_error, file, 928);
+
+SIZE(ql_tensor, 168);
+AT(ql_tensor, data, 0);
+AT(ql_tensor, dtype, 8);
+AT(ql_tensor, rank, 12);
+AT(ql_tensor, device, 16);
+AT(ql_tensor, reserved0, 20);
+AT(ql_tensor, shape, 24);
+AT(ql_tensor, stride, 88);
+AT(ql_tensor, reserved, 152);
+#endif
+
+IS(QL_GPTQ_ORDER_NATURAL, 0);
+IS(QL_GPTQ_ORDER_ACT, 1);
+IS(QL_GPTQ_ORDER_STATIC, 2);
+IS(QL_GPTQ_ORDER_GROUP_AWARE, 3);
+IS(QL_GPTQ_FALLBACK_RTN, 0);
+IS(QL_GPTQ_FALLBACK_ERROR, 1);
+IS(QL_GPTQ_DONE, 0);
+IS(QL_GPTQ_DAMPED, 1);
+IS(QL_GPTQ_STARVED, 2);
+IS(QL_GPTQ_NOT_POSITIVE, 3);
+
+IS(QL_CTX_REPRODUCIBLE, 1u);
+
+IS(QL_FORMAT_NONE, 0);
+IS(QL_FORMAT_GPTQ, 1);
+IS(QL_FORMAT_GPTQ_V2, 2);
+IS(QL_FORMAT_MAX_PARTS, 8);
+
+IS(QL_GRID_ASYM, 1);
+IS(QL_GRID_SYM_CENTRED, 2);
+IS(QL_GRID_SYM_RESTRICTED, 3);
+IS(QL_GRID_SYM_FULL, 4);
+IS(QL_GRID_SYM_SIGNED, 5);
+IS(QL_GRID_RAW_RANGE, 1u);
+IS(QL_GRID_CLASSICAL, 2u);
+
+IS(QL_COMPUTE_F32, 0);
+
+IS(QL_STATS_HESSIAN, 0x01u);
+IS(QL_STATS_CROSS, 0x02u);
+IS(QL_STATS_MIN, 0x04u);
+IS(QL_STATS_MAX, 0x08u);
+IS(QL_STATS_MEAN_ABS, 0x10u);
+IS(QL_STATS_SUM_SQ, 0x20u);
+IS(QL_STATS_RESERVOIR, 0x40u);
+
+IS(QL_STATUS_OK, 0);
+IS(QL_STATUS_INVALID_ARGUMENT, 1);
+IS(QL_STATUS_SHAPE, 2);
+IS(QL_STATUS_DTYPE, 3);
+IS(QL_STATUS_OVERFLOW, 4);
+IS(QL_STATUS_NO_MEMORY, 10);
+IS(QL_STATUS_CANCELLED, 11);
+IS(QL_STATUS_UNSUPPORTED, 20);
+IS(QL_STATUS_LAYOUT, 21);
+IS(QL_STATUS_IO, 30);
+IS(QL_STATUS_NOT_FOUND, 31);
+IS(QL_STATUS_EXISTS, 32);
+IS(QL_STATUS_FORMAT, 40);
+IS(QL_STATUS_NUMERIC, 50);
+IS(QL_STATUS_SELF_CHECK, 51);
+IS(QL_STATUS_INTERNAL, 90);
+
+IS(QL_DTYPE_NONE, 0);
+IS(QL_DTYPE_F32, 1);
+IS(QL_DTYPE_F16, 2);
+IS(QL_DTYPE_BF16, 3);
+IS(QL_DTYPE_F64, 4);
+IS(QL_DTYPE_I8, 16);
+IS(QL_DTYPE_U8, 17);
+IS(QL_DTYPE_I16, 18);
+IS(QL_DTYPE_U16, 19);
+IS(QL_DTYPE_I32, 20);
+IS(QL_DTYPE_U32, 21);
+IS(QL_DTYPE_I64, 22);
+IS(QL_DTYPE_U64, 23);
+IS(QL_DTYPE_BOOL, 24);
+IS(QL_DTYPE_C64, 25);
+IS(QL_DTYPE_I4, 32);
+IS(QL_DTYPE_U4, 33);
+IS(QL_DTYPE_U2, 34);
+IS(QL_DTYPE_F8_E4M3, 48);
+IS(QL_DTYPE_F8_E5M2, 49);
+IS(QL_DTYPE_F8_E8M0, 50);
+IS(QL_DTYPE_F8_E4M3FNUZ, 51);
+IS(QL_DTYPE_F8_E5M2FNUZ, 52);
+IS(QL_DTYPE_F6_E2M3, 53);
+IS(QL_DTYPE_F6_E3M2, 54);
+IS(QL_DTYPE_F4, 55);
+IS(QL_MAX_RANK, 8);
+
+int main(void)
+{
+  return 0;
+}
