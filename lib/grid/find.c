@@ -93,20 +93,40 @@ static bool point_of(const qli_grid *g, range v, qli_point *out)
   return true;
 }
 
+enum { CHUNK = 64, LANES = 4 };
+
+/* |value - x|^norm of up to CHUNK weights. */
+static void errors_of(const qli_grid *g, qli_point p, const double *x, size_t n, double norm,
+                      double *errors)
+{
+  const double s = (double)p.scale, inverse = 1.0 / s;
+  const double lo = (double)(qli_grid_lowest(g) - p.zero), hi = (double)(g->maxq - p.zero);
+  for (size_t i = 0; i < n; i++)
+    errors[i] = qli_rint(qli_clamp(x[i] * inverse, lo, hi)) * s - x[i];
+  if (norm == 2.0)
+    for (size_t i = 0; i < n; i++)
+      errors[i] = errors[i] * errors[i];
+  else
+    for (size_t i = 0; i < n; i++)
+      errors[i] = qli_power(fabs(errors[i]), norm);
+}
+
 /* Sum over a row of weight * |value - x|^norm in four lanes that are added in a fixed order. */
 static double row_error(const qli_grid *g, qli_point p, const double *x, const double *weight,
                         size_t n, double norm)
 {
-  enum { LANES = 4 };
-  const double s = (double)p.scale, inverse = 1.0 / s;
-  const double lo = (double)(qli_grid_lowest(g) - p.zero), hi = (double)(g->maxq - p.zero);
-  double sum[LANES] = {0.0, 0.0, 0.0, 0.0};
-  for (size_t i = 0; i < n; i += LANES)
-    for (size_t k = 0; k < LANES && i + k < n; k++) {
-      const double level = qli_rint(qli_clamp(x[i + k] * inverse, lo, hi));
-      const double e = qli_power(fabs(level * s - x[i + k]), norm);
-      sum[k] += weight != NULL ? weight[i + k] * e : e;
-    }
+  double sum[LANES] = {0.0, 0.0, 0.0, 0.0}, errors[CHUNK];
+  for (size_t first = 0; first < n; first += CHUNK) {
+    const size_t count = n - first < CHUNK ? n - first : CHUNK;
+    errors_of(g, p, x + first, count, norm, errors);
+    for (size_t i = 0; weight != NULL && i < count; i++)
+      errors[i] *= weight[first + i];
+    for (size_t i = count; i < CHUNK && i % LANES != 0; i++)
+      errors[i] = 0.0;
+    for (size_t i = 0; i < count; i += LANES)
+      for (size_t k = 0; k < LANES; k++)
+        sum[k] += errors[i + k];
+  }
   return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
@@ -154,16 +174,18 @@ static int32_t zero_span(const qli_grid *g)
   return g->bits <= 3 ? 3 : g->bits == 4 ? 2 : 1;
 }
 
-static void consider_zeros(const qli_grid *g, const qli_cells *cells, qli_point p, best_point *best)
+static void consider_shifted(const qli_grid *g, const qli_cells *cells, qli_point p,
+                             best_point *best)
 {
   const int32_t span = zero_span(g), middle = p.zero;
-  consider(g, cells, p, g->mse_norm, best);
-  for (int32_t z = middle - span; z <= middle + span; z++) {
-    p.zero = z;
-    if (z != middle && z >= g->zero_min && z <= g->maxq)
+  for (p.zero = middle - span; p.zero <= middle + span; p.zero++)
+    if (p.zero != middle && p.zero >= g->zero_min && p.zero <= g->maxq)
       consider(g, cells, p, g->mse_norm, best);
-  }
 }
+
+/* Shifted zero points are tried with every fourth shrink: all of them lower the error by another
+ * tenth of a percent for more than twice the time. */
+enum { SHIFT_STEP = 4 };
 
 static void search(const qli_grid *g, const qli_cells *cells, range v, best_point *best)
 {
@@ -174,7 +196,9 @@ static void search(const qli_grid *g, const qli_cells *cells, range v, best_poin
     qli_point point;
     if (!point_of(g, shrunk, &point))
       continue;
-    consider_zeros(g, cells, point, best);
+    consider(g, cells, point, g->mse_norm, best);
+    if (i % SHIFT_STEP == 0)
+      consider_shifted(g, cells, point, best);
     if (is_raised(g, shrunk, point) && point_of_raised_zero(g, shrunk, &point))
       consider(g, cells, point, g->mse_norm, best);
     if (g->kind == QL_GRID_SYM_SIGNED) {
