@@ -18,7 +18,9 @@ typedef struct {
   ql_error *error;
 } loader;
 
-#define FAIL(l, status, key, ...) qle_key_fail((l)->error, status, (l)->path, key, __VA_ARGS__)
+/* Its value is the constant status, so that the compiler sees that a failure is not a success. */
+#define FAIL(l, status, key, ...)                                    \
+  (qle_key_fail((l)->error, status, (l)->path, key, __VA_ARGS__), (status))
 
 static int by_text(const void *a, const void *b)
 {

@@ -25,7 +25,7 @@ ql_status qli_writer_open(const ql_writer *w, const char *name, int *fd, ql_erro
 ql_status qli_writer_small(const ql_writer *w, const char *name, const void *bytes, size_t size,
                            ql_error *error)
 {
-  int fd;
+  int fd = -1;
   ql_status status = QL_STATUS_OK;
   QLI_TRY(qli_writer_open(w, name, &fd, error));
   if (!qli_os_write(w->os, fd, bytes, size, 0))
