@@ -84,6 +84,29 @@ def check_pkgconfig(source, build, scratch, version, prefix, libdir):
             needed = output(["readelf", "-d", program])
             assert ("libquantlib.so" in needed) == (kind == "shared"), needed
             run([program], env=tree.env)
+    check_howto(source, scratch, tree)
+
+
+def check_howto(source, scratch, tree):
+    """The program in doc/howto/embed.md, compiled and linked by the lines that stand there."""
+    text = (source / "doc" / "howto" / "embed.md").read_text()
+    program = re.search(r"```c\n(.*?)```", text, re.S).group(1)
+    (scratch / "program.c").write_text(program)
+    for standard, name in (("c99", "program.c"), ("c++98", "program.cpp")):
+        (scratch / name).write_text(program)
+        compiler = CC if standard == "c99" else CXX
+        run(compiler + STRICT + [f"-std={standard}"] + tree.flags("--cflags", "quantlib")
+            + ["-c", name, "-o", "program.o"], cwd=scratch)
+    env = dict(tree.env, PATH=tree.env["PATH"])
+    lines = re.findall(r"^    (cc program\..*)$", text, re.M)
+    assert len(lines) == 2, lines
+    (scratch / "program.o").unlink()
+    run(CC + tree.flags("--cflags", "quantlib") + ["-c", "program.c", "-o", "program.o"], cwd=scratch)
+    for line in lines:
+        line = shlex.join(CC) + line.removeprefix("cc")
+        run(["sh", "-c", line], cwd=scratch, env=env)
+        result = output([scratch / "program"], env=env)
+        assert result.endswith(": -0.5 0 0.5\n"), result
 
 
 def check_cmake(source, build, scratch, version, prefix, libdir):
