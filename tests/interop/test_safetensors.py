@@ -122,7 +122,7 @@ def main(program):
             check_theirs_reads_ours(check, program, theirs, work / f"ours-{shard}", shard, tensors)
         ours, reference = header_of(work / "ours-0/model.safetensors"), header_of(theirs / "model.safetensors")
         check.that(ours[1] == reference[1], "data in the order of the reference writer")
-        check.that(json.loads(ours[0]).keys() == json.loads(reference[0]).keys(), "the same header keys")
+        check.that(ours[0] == reference[0], "the header of the reference writer, byte for byte")
         for name, data in damaged(theirs / "model.safetensors"):
             path = work / "damaged.safetensors"
             path.write_bytes(data)
