@@ -58,8 +58,11 @@ typedef struct ql_format_decode_info {
   size_t group;        /**< 0: one group per row */
 } ql_format_decode_info;
 
-/** Reads a matrix back. tensors are named by their suffixes (count of each); g_idx may be absent.
- *  v1 zero points are field + 1 without a mask. Every index is checked. @since 0.1 */
+/** Reads a matrix back. tensors are contiguous, at any alignment, and named by their suffixes (count
+ *  of each); g_idx may be absent, and one that says c / group for every column is left out of *out.
+ *  v1 zero points are field + 1 without a mask. Every size, index and scale is checked; zero points
+ *  that contradict symmetric = 1 are QL_STATUS_FORMAT, since readers would disagree about them.
+ *  *out is owned by the caller: ql_qmat_destroy. @since 0.1 */
 QL_API ql_status ql_format_decode(const ql_ctx *ctx, ql_format format,
                                   const ql_format_decode_info *info,
                                   const char *const *suffixes, const ql_tensor *tensors,

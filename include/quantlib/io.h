@@ -57,14 +57,16 @@ typedef struct ql_writer ql_writer;
 typedef struct ql_writer_config {
   size_t struct_size;
   uint64_t shard_bytes; /**< start a new shard beyond this many bytes of tensors; 0: one file */
-  int32_t overwrite;    /**< 1: replace an existing directory when finishing */
+  int32_t overwrite;    /**< 1: replace an existing checkpoint when finishing. A directory that holds
+                             directories, or neither config.json nor safetensors, is refused */
   int32_t reserved;
 } ql_writer_config;
 
 #define QL_WRITER_CONFIG_INIT {sizeof(ql_writer_config), 5000000000u, 0, 0}
 
-/** Starts a new directory. An existing one is QL_STATUS_EXISTS unless overwrite is set or it is
- *  empty. The data goes to a temporary sibling ("<dir>.partial-<pid>") until finish. @since 0.1 */
+/** Starts a new directory; its parent must exist. An existing one is QL_STATUS_EXISTS unless
+ *  overwrite is set or it is empty. The data goes to a temporary sibling ("<dir>.partial-<pid>", with
+ *  a number behind it when that name is taken) until finish. @since 0.1 */
 QL_API ql_status ql_writer_create(const ql_ctx *ctx, const char *dir,
                                   const ql_writer_config *config, ql_writer **out,
                                   ql_error *error);
@@ -81,12 +83,13 @@ QL_API const char *ql_writer_partial_dir(const ql_writer *writer);
 QL_API ql_status ql_writer_declare(ql_writer *writer, const char *name, ql_dtype dtype,
                                    int32_t rank, const size_t *shape, ql_error *error);
 
-/** Fixes shards and offsets, checks free space and writes the headers. Tensors lie in each shard
- *  as the reference writer puts them: widest type first, then by name. @since 0.1 */
+/** Fixes shards and offsets, checks free space, sets it aside and writes the headers. Shards are
+ *  filled in the order of names; tensors lie in each as the reference writer puts them: widest type
+ *  first, then by name. May be called again after a failure. @since 0.1 */
 QL_API ql_status ql_writer_begin(ql_writer *writer, ql_error *error);
 
 /** Writes the data of a declared tensor (same type and shape; made contiguous), once each, in any
- *  order. @since 0.1 */
+ *  order. May be called again after a failure. @since 0.1 */
 QL_API ql_status ql_writer_put(ql_writer *writer, const char *name, const ql_tensor *data,
                                ql_error *error);
 
@@ -98,7 +101,8 @@ QL_API ql_status ql_writer_put_file(ql_writer *writer, const char *name, const v
 QL_API uint64_t ql_writer_bytes(const ql_writer *writer);
 
 /** Writes the index, syncs everything to disk and renames the directory to its final name. Fails if
- *  a declared tensor was never put. @since 0.1 */
+ *  a declared tensor was never put. After another failure nothing is under the final name but what
+ *  was there before, and the writer can only be destroyed. @since 0.1 */
 QL_API ql_status ql_writer_finish(ql_writer *writer, ql_error *error);
 
 QL_END_DECLS
