@@ -58,8 +58,8 @@ typedef struct ql_format_decode_info {
   size_t group;        /**< 0: one group per row */
 } ql_format_decode_info;
 
-/** Reads a matrix back. tensors are contiguous, at any alignment, and named by their suffixes (count
- *  of each); g_idx may be absent, and one that says c / group for every column is left out of *out.
+/** Reads a matrix back. tensors are contiguous, at any alignment, and named by their suffixes
+ *  (count of each); g_idx may be absent; one that says c / group everywhere is left out of *out.
  *  v1 zero points are field + 1 without a mask. Every size, index and scale is checked; zero points
  *  that contradict symmetric = 1 are QL_STATUS_FORMAT, since readers would disagree about them.
  *  *out is owned by the caller: ql_qmat_destroy. @since 0.1 */

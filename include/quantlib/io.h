@@ -57,16 +57,17 @@ typedef struct ql_writer ql_writer;
 typedef struct ql_writer_config {
   size_t struct_size;
   uint64_t shard_bytes; /**< start a new shard beyond this many bytes of tensors; 0: one file */
-  int32_t overwrite;    /**< 1: replace an existing checkpoint when finishing. A directory that holds
-                             directories, or neither config.json nor safetensors, is refused */
+  int32_t overwrite;    /**< 1: replace an existing checkpoint when finishing. A directory that
+                             holds directories, or neither config.json nor safetensors, is
+                             refused */
   int32_t reserved;
 } ql_writer_config;
 
 #define QL_WRITER_CONFIG_INIT {sizeof(ql_writer_config), 5000000000u, 0, 0}
 
 /** Starts a new directory; its parent must exist. An existing one is QL_STATUS_EXISTS unless
- *  overwrite is set or it is empty. The data goes to a temporary sibling ("<dir>.partial-<pid>", with
- *  a number behind it when that name is taken) until finish. @since 0.1 */
+ *  overwrite is set or it is empty. The data goes to a temporary sibling ("<dir>.partial-<pid>",
+ *  with a number behind it when that name is taken) until finish. @since 0.1 */
 QL_API ql_status ql_writer_create(const ql_ctx *ctx, const char *dir,
                                   const ql_writer_config *config, ql_writer **out,
                                   ql_error *error);

@@ -629,6 +629,81 @@ static void test_foreign_zeros(void **state)
   sample_free(&x);
 }
 
+/* An allocator whose allocation number fail_at fails, and an executor that goes backwards. */
+static size_t live_blocks, allocations, fail_at;
+
+static void *counting_alloc(void *user, size_t size, size_t align)
+{
+  void *block = NULL;
+  (void)user;
+  if (allocations++ == fail_at || posix_memalign(&block, align, size) != 0)
+    return NULL;
+  live_blocks++;
+  return block;
+}
+
+static void counting_free(void *user, void *block)
+{
+  (void)user;
+  live_blocks--;
+  free(block);
+}
+
+static void backwards(void *user, size_t count, ql_task task, void *arg)
+{
+  (void)user;
+  while (count-- > 0)
+    task(arg, count, count % 3);
+}
+
+static void test_allocations_and_order(void **state)
+{
+  (void)state;
+  ql_ctx_config config = QL_CTX_CONFIG_INIT;
+  ql_ctx *other = NULL;
+  config.allocator = (ql_allocator){NULL, counting_alloc, counting_free};
+  config.executor = (ql_executor){NULL, 3, backwards};
+  fail_at = SIZE_MAX;
+  assert_int_equal(ql_ctx_create(&config, &other, NULL), QL_STATUS_OK);
+  matrix m;
+  stored s, again;
+  ql_qmat *q = NULL, *back = NULL;
+  ql_error error = QL_ERROR_INIT;
+  matrix_make(&m, 3, 416, 96, 40, 0, 1, QL_DTYPE_F16, 1);
+  ok(ql_qmat_create(ctx, &m.v, &q, &error), &error);
+  stored_alloc(&s, QL_FORMAT_GPTQ, &m.v);
+  stored_alloc(&again, QL_FORMAT_GPTQ, &m.v);
+  ok(ql_format_encode(ctx, QL_FORMAT_GPTQ, q, s.tensors, s.count, &error), &error);
+  ok(ql_format_encode(other, QL_FORMAT_GPTQ, q, again.tensors, again.count, &error), &error);
+  for (size_t i = 0; i < s.count; i++) {
+    size_t bytes = 0;
+    ql_tensor_bytes(s.info[i].dtype, s.info[i].rank, s.info[i].shape, &bytes);
+    assert_memory_equal(s.tensors[i].data, again.tensors[i].data, bytes);
+  }
+  const ql_format_decode_info info = {sizeof info, 3, 0, 40};
+  ql_status status = QL_STATUS_NO_MEMORY;
+  size_t at = 0;
+  for (; status != QL_STATUS_OK && at < 100; at++) {
+    allocations = 0;
+    fail_at = at;
+    status = ql_format_decode(other, QL_FORMAT_GPTQ, &info, s.suffixes, s.tensors, s.count, &back,
+                              &error);
+    fail_at = SIZE_MAX;
+    assert_true(status == QL_STATUS_OK || (status == QL_STATUS_NO_MEMORY && back == NULL));
+    if (status != QL_STATUS_OK)
+      assert_int_equal(live_blocks, 1); /* the context */
+  }
+  assert_true(at > 4 && at < 100);
+  check_same(&m, back);
+  ql_qmat_destroy(back);
+  assert_int_equal(live_blocks, 1);
+  ql_qmat_destroy(q);
+  stored_free(&s);
+  stored_free(&again);
+  matrix_free(&m);
+  ql_ctx_destroy(other);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -636,7 +711,7 @@ int main(void)
       cmocka_unit_test(test_odd_sizes),     cmocka_unit_test(test_names),
       cmocka_unit_test(test_refusals),      cmocka_unit_test(test_zeros_that_wrap),
       cmocka_unit_test(test_bad_shapes),    cmocka_unit_test(test_bad_values),
-      cmocka_unit_test(test_foreign_zeros),
+      cmocka_unit_test(test_foreign_zeros), cmocka_unit_test(test_allocations_and_order),
   };
   ql_ctx_create(NULL, &ctx, NULL);
   const int failed = cmocka_run_group_tests(tests, NULL, NULL);
