@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 The quantlib authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the small models and the bundled one in transformers and records what it says.
+"""Runs the small models and the bundled one in transformers and compares with what was recorded.
 
-    record_models.py SOURCE_ROOT OUTPUT.json
+    record_models.py SOURCE_ROOT [--record]
 """
 import json
 import pathlib
@@ -17,16 +17,10 @@ import torch
 import transformers
 
 import small_models
+from in_transformers import logits_of, open_float, perplexity
+from support import Checks
 
 SEED = 20260
-
-
-def logits_of(folder, tokens):
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager")
-    model.eval()
-    with torch.no_grad():
-        return model(torch.tensor(tokens, dtype=torch.long)[None], use_cache=False).logits[0].numpy()
 
 
 def record(logits, tokens):
@@ -40,46 +34,54 @@ def record(logits, tokens):
             "logits": [[float(f"{v:.8g}") for v in logits[p]] for p in positions]}
 
 
-def perplexity(folder, ids, ctx):
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager").eval()
-    loss, count = 0.0, 0
-    for start in range(0, len(ids) - ctx + 1, ctx):
-        window = torch.tensor(ids[start:start + ctx], dtype=torch.long)
-        with torch.no_grad():
-            logp = torch.log_softmax(model(window[None], use_cache=False).logits[0].double(), dim=-1)
-        loss -= float(logp[:-1].gather(1, window[1:, None]).sum())
-        count += ctx - 1
-    return {"perplexity": float(np.exp(loss / count)), "tokens": count, "ctx": ctx}
+def small():
+    models = {}
+    for name, config in small_models.all_configs().items():
+        tokens = small_models.tokens(config, SEED)
+        with tempfile.TemporaryDirectory() as folder:
+            small_models.write_model(folder, config, small_models.weights(config, SEED))
+            models[name] = record(logits_of(open_float(folder), tokens), tokens)
+    return models
 
 
 def bundled(root):
     folder = root / "examples/models/docs-5m"
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     text = (root / "tests/golden/interop/text.txt").read_text(encoding="utf-8")
-    ids = tokenizer.encode(text, add_special_tokens=False)
-    out = record(logits_of(folder, ids[:200]), np.array(ids[:200]))
-    return {"ids": ids[:200], "ids_count": len(ids), **out,
-            "eval": [perplexity(folder, ids, ctx) for ctx in (64, 256)]}
+    ids = transformers.AutoTokenizer.from_pretrained(folder).encode(text, add_special_tokens=False)
+    model = open_float(folder)
+    return {"ids": ids[:200], "ids_count": len(ids), **record(logits_of(model, ids[:200]), np.array(ids[:200])),
+            "eval": [perplexity(model, ids, ctx) for ctx in (64, 256)]}
 
 
-def main(root, output):
+def compare(check, now, then):
+    """The same versions give the same logits but for the order of sums on another processor."""
+    for name in now:
+        a, b = now[name], then.get(name)
+        if not check.that(b is not None, f"{name} is not recorded: run again with --record"):
+            continue
+        worst = np.abs(np.array(a["logits"]) - np.array(b["logits"])).max() / b["max_abs_logit"]
+        check.that(worst <= 1e-5, f"{name}: {worst:.1e} from what is recorded")
+        check.that(abs(a["mean_loss"] - b["mean_loss"]) <= 1e-5, f"{name}: loss {a['mean_loss']}")
+
+
+def main(root, option=""):
     root = pathlib.Path(root)
-    torch.set_num_threads(2)
-    models = {}
-    for name, config in small_models.all_configs().items():
-        tensors = small_models.weights(config, SEED)
-        tokens = small_models.tokens(config, SEED)
-        with tempfile.TemporaryDirectory() as folder:
-            small_models.write_model(folder, config, tensors)
-            models[name] = record(logits_of(folder, tokens), tokens)
-        print(name, models[name]["mean_loss"], models[name]["max_abs_logit"], flush=True)
+    path = root / "tests/golden/interop/models.json"
     versions = {"torch": torch.__version__, "transformers": transformers.__version__,
                 "numpy": np.__version__, "safetensors": safetensors.__version__}
-    result = {"versions": versions, "seed": SEED, "models": models, "bundled": bundled(root)}
-    pathlib.Path(output).write_text(json.dumps(result, separators=(",", ":")) + "\n", encoding="utf-8")
-    print({k: v for k, v in result["bundled"].items() if k == "eval"})
+    now = {"versions": versions, "seed": SEED, "models": small(), "bundled": bundled(root)}
+    if option == "--record":
+        path.write_text(json.dumps(now, separators=(",", ":")) + "\n", encoding="utf-8")
+    then = json.loads(path.read_text(encoding="utf-8"))
+    print(versions, "recorded with", then["versions"])
+    check = Checks()
+    compare(check, now["models"], then["models"])
+    compare(check, {"bundled": now["bundled"]}, then)
+    for a, b in zip(now["bundled"]["eval"], then["bundled"]["eval"], strict=True):
+        print(a)
+        check.that(abs(a["perplexity"] / b["perplexity"] - 1) <= 1e-5, f"perplexity {a} and {b}")
+    check.end()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])
