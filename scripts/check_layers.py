@@ -32,6 +32,7 @@ MAY_INCLUDE = {
     "cli": ["engine"],
     "examples": [],
     "bench": ["engine"],
+    "bench/micro": ["lib/base", "lib/linalg"],
     "include/quantlib": [],
     "include/quantlib/algo": [],
 }

@@ -40,7 +40,9 @@ QL_API ql_status ql_stats_create(const ql_ctx *ctx, const ql_stats_config *confi
 QL_API void ql_stats_destroy(ql_stats *stats);
 
 /** Adds the first `tokens` rows of x [>= tokens, cols], f32, f16 or bf16. NaN or Inf is
- *  QL_STATUS_NUMERIC with row and column, and nothing of this call is added. @since 0.1 */
+ *  QL_STATUS_NUMERIC with row and column, and nothing of this call is added; so is, where H or C is
+ *  gathered, a magnitude beyond 2^59, with which sums of products in f32 could overflow.
+ *  @since 0.1 */
 QL_API ql_status ql_stats_update(const ql_ctx *ctx, ql_stats *stats, const ql_tensor *x,
                                  size_t tokens, ql_error *error);
 
@@ -62,13 +64,17 @@ QL_API size_t ql_stats_cols(const ql_stats *stats);
 QL_API uint32_t ql_stats_what(const ql_stats *stats);
 
 /** Copies one statistic (exactly one QL_STATS_* bit) into dst, of the type and shape named above;
- *  the reservoir has min(tokens, reservoir_rows) rows. @since 0.1 */
+ *  the reservoir has min(tokens, reservoir_rows) rows, in random order: its first rows are a
+ *  uniform sample too. Without tokens all are 0. @since 0.1 */
 QL_API ql_status ql_stats_get(const ql_ctx *ctx, const ql_stats *stats, uint32_t what,
                               const ql_tensor *dst, ql_error *error);
 
-/** Writes a tagged, versioned, checksummed file: complete or not there. @since 0.1 */
+/** Writes a tagged, versioned, checksummed file: complete or not there; an old one is replaced. Its
+ *  bytes do not depend on threads, nor on how calls cut the tokens. @since 0.1 */
 QL_API ql_status ql_stats_save(const ql_ctx *ctx, const ql_stats *stats, const char *path,
                                ql_error *error);
+/** Reads such a file; QL_STATUS_FORMAT for one that is damaged. Adding tokens then goes on as if
+ *  the statistics had never been stored. Owned by the caller: ql_stats_destroy. @since 0.1 */
 QL_API ql_status ql_stats_load(const ql_ctx *ctx, const char *path, ql_stats **out,
                                ql_error *error);
 

@@ -21,16 +21,25 @@ qli_tile_ops qli_tile_ops_f64(const ql_ctx *ctx)
   return (qli_tile_ops){sizeof(double), t->mr, t->nr, NULL, t};
 }
 
+/* Columns of a panel that are packed together: as many as lie in a cache line or two, so that
+ * packing a transposed operand reads few rows at a time. */
+enum { STRIP = 16 };
+
 void qli_pack_f32(const float *src, size_t across, size_t along, size_t width, size_t depth,
                   int negate, float *dst)
 {
   const float sign = negate ? -1.0f : 1.0f;
-  for (size_t d = 0; d < depth; d++) {
-    float *row = dst + d * QLI_PANEL;
-    const float *from = src + d * along;
-    for (size_t i = 0; i < width; i++)
-      row[i] = sign * from[i * across];
-    memset(row + width, 0, (QLI_PANEL - width) * sizeof *row);
+  for (size_t first = 0; first < QLI_PANEL; first += STRIP) {
+    const size_t end = qli_min_size(first + STRIP, width);
+    for (size_t d = 0; d < depth; d++) {
+      float *row = dst + d * QLI_PANEL;
+      const float *from = src + d * along;
+      size_t i = first;
+      for (; i < end; i++)
+        row[i] = sign * from[i * across];
+      for (; i < first + STRIP; i++)
+        row[i] = 0;
+    }
   }
 }
 
@@ -38,12 +47,17 @@ void qli_pack_f64(const double *src, size_t across, size_t along, size_t width, 
                   int negate, double *dst)
 {
   const double sign = negate ? -1.0 : 1.0;
-  for (size_t d = 0; d < depth; d++) {
-    double *row = dst + d * QLI_PANEL;
-    const double *from = src + d * along;
-    for (size_t i = 0; i < width; i++)
-      row[i] = sign * from[i * across];
-    memset(row + width, 0, (QLI_PANEL - width) * sizeof *row);
+  for (size_t first = 0; first < QLI_PANEL; first += STRIP) {
+    const size_t end = qli_min_size(first + STRIP, width);
+    for (size_t d = 0; d < depth; d++) {
+      double *row = dst + d * QLI_PANEL;
+      const double *from = src + d * along;
+      size_t i = first;
+      for (; i < end; i++)
+        row[i] = sign * from[i * across];
+      for (; i < first + STRIP; i++)
+        row[i] = 0;
+    }
   }
 }
 
@@ -71,6 +85,14 @@ static void edge_tile(const qli_tile_ops *ops, size_t depth, const void *a, cons
     memcpy(c + i * step, t + i * pitch, bytes);
 }
 
+/* Rows of C lie far apart, which no hardware prefetcher follows. */
+static void prefetch(const unsigned char *c, size_t step, size_t rows, size_t bytes)
+{
+  for (size_t i = 0; i < rows; i++)
+    for (size_t at = 0; at < bytes; at += 64)
+      __builtin_prefetch(c + i * step + at, 1);
+}
+
 void qli_tile_add(const qli_tile_ops *ops, size_t depth, const void *a, const void *b, void *c,
                   size_t ldc, size_t rows, size_t cols, int upper)
 {
@@ -82,6 +104,9 @@ void qli_tile_add(const qli_tile_ops *ops, size_t depth, const void *a, const vo
     for (size_t i = 0; i < last; i += ops->mr) {
       const size_t h = qli_min_size(ops->mr, rows - i);
       unsigned char *at = pc + (i * ldc + j) * ops->size;
+      if (i + h < last)
+        prefetch(at + h * ldc * ops->size, ldc * ops->size, qli_min_size(ops->mr, last - i - h),
+                 w * ops->size);
       if (h == ops->mr && w == ops->nr)
         run_kernel(ops, depth, pa + i * ops->size, pb + j * ops->size, at, ldc);
       else

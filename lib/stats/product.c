@@ -37,10 +37,10 @@ size_t qli_product_index(const qli_stats_product *p, size_t row, size_t col)
 
 /* Register tiles that lie below the diagonal of the matrix are left out. */
 static void add_block(const qlk_tile_f32 *t, size_t depth, const float *a, const float *b,
-                      int diagonal, double *tile)
+                      size_t rows, size_t cols, int diagonal, double *tile)
 {
-  for (size_t j = 0; j < QLI_PANEL; j += t->nr) {
-    const size_t last = diagonal ? qli_min_size(j + t->nr, QLI_PANEL) : QLI_PANEL;
+  for (size_t j = 0; j < cols; j += t->nr) {
+    const size_t last = diagonal ? qli_min_size(j + t->nr, rows) : rows;
     for (size_t i = 0; i < last; i += t->mr)
       t->add_wide(depth, a + i, b + j, tile + i * QLI_PANEL + j, QLI_PANEL);
   }
@@ -52,10 +52,12 @@ void qli_product_add(const ql_ctx *ctx, const ql_stats *s, const qli_stats_produ
   const qli_tile_ops ops = qli_tile_ops_f32(ctx);
   size_t row, col;
   qli_product_place(p, index, &row, &col);
+  const size_t height = qli_min_size(QLI_PANEL, p->a->cols - row * QLI_PANEL);
+  const size_t width = qli_min_size(QLI_PANEL, p->b->cols - col * QLI_PANEL);
   for (size_t first = 0; first < rows; first += QLI_STATS_BLOCK)
     add_block(ops.f32, qli_min_size(QLI_STATS_BLOCK, rows - first),
               qli_stats_staged_row(s, p->a, row, first), qli_stats_staged_row(s, p->b, col, first),
-              p->upper && row == col, tile);
+              height, width, p->upper && row == col, tile);
 }
 
 void qli_product_value(const ql_ctx *ctx, const ql_stats *s, const qli_stats_product *p,

@@ -28,21 +28,30 @@ static ql_status check_input(const ql_tensor *x, size_t cols, size_t tokens, con
   return QL_STATUS_OK;
 }
 
+static const void *element(const ql_tensor *x, size_t row, size_t col)
+{
+  return (const unsigned char *)x->data + (ptrdiff_t)row * x->stride[0] +
+         (ptrdiff_t)col * x->stride[1];
+}
+
+static int dense(const ql_tensor *x)
+{
+  return x->stride[1] == (ptrdiff_t)(ql_dtype_bits(x->dtype) / 8);
+}
+
 /* n <= QLI_PANEL values of a row from column col on, in f32. */
 static void read_part(const ql_ctx *ctx, const ql_tensor *x, size_t row, size_t col, size_t n,
                       float *dst)
 {
-  const unsigned char *from = (const unsigned char *)x->data + (ptrdiff_t)row * x->stride[0] +
-                              (ptrdiff_t)col * x->stride[1];
-  const int dense = x->stride[1] == (ptrdiff_t)(ql_dtype_bits(x->dtype) / 8);
-  if (dense && x->dtype == QL_DTYPE_F32)
-    memcpy(dst, from, n * sizeof *dst);
-  else if (dense && x->dtype == QL_DTYPE_F16)
-    ctx->kernels.exact.f16_to_f32(from, n, dst);
-  else if (dense)
-    ctx->kernels.exact.bf16_to_f32(from, n, dst);
-  else
+  const void *from = element(x, row, col);
+  if (!dense(x))
     qli_row_to_f32(x->dtype, from, x->stride[1], n, dst);
+  else if (x->dtype == QL_DTYPE_F32)
+    memcpy(dst, from, n * sizeof *dst);
+  else if (x->dtype == QL_DTYPE_F16)
+    ctx->kernels.exact.f16_to_f32(from, n, dst);
+  else
+    ctx->kernels.exact.bf16_to_f32(from, n, dst);
 }
 
 /* Everything that one call works on. */
@@ -58,32 +67,36 @@ typedef struct {
   uint64_t *keys;        /* of the piece's rows, for the reservoir */
 } update_job;
 
-static int refused(const float *values, size_t n, int32_t limit)
+/* values: f32 at any alignment */
+static int refused(const void *values, size_t n, int32_t limit)
 {
   int32_t over = 0;
   for (size_t i = 0; i < n; i++) {
     int32_t bits;
-    memcpy(&bits, values + i, sizeof bits);
+    memcpy(&bits, (const unsigned char *)values + i * sizeof bits, sizeof bits);
     over |= (bits & 0x7fffffff) > limit;
   }
   return over;
 }
 
+static int part_refused(const update_job *j, size_t row, size_t col, size_t n)
+{
+  float part[QLI_PANEL];
+  if (dense(j->seen) && j->seen->dtype == QL_DTYPE_F32)
+    return refused(element(j->seen, row, col), n, j->limit);
+  read_part(j->ctx, j->seen, row, col, n, part);
+  return refused(part, n, j->limit);
+}
+
 /* The first column of a row that holds a refused value, or the number of columns. */
-static size_t refused_column(const update_job *j, size_t row, float *value)
+static size_t refused_column(const update_job *j, size_t row)
 {
   const size_t cols = j->seen->shape[1];
-  float part[QLI_PANEL];
   for (size_t col = 0; col < cols; col += QLI_PANEL) {
     const size_t n = qli_min_size(QLI_PANEL, cols - col);
-    read_part(j->ctx, j->seen, row, col, n, part);
-    if (!refused(part, n, j->limit))
-      continue;
-    size_t i = 0;
-    while (!refused(part + i, 1, j->limit))
-      i++;
-    *value = part[i];
-    return col + i;
+    for (size_t i = 0; i < n && part_refused(j, row, col + i, n - i); i++)
+      if (part_refused(j, row, col + i, 1))
+        return col + i;
   }
   return cols;
 }
@@ -92,11 +105,10 @@ static void scan_rows(void *arg, size_t index, size_t worker)
 {
   const update_job *j = arg;
   const size_t first = index * SCAN_ROWS, end = qli_min_size(first + SCAN_ROWS, j->tokens);
-  float value;
   (void)worker;
   j->bad[index] = 0;
   for (size_t row = first; row < end && !j->bad[index]; row++)
-    j->bad[index] = refused_column(j, row, &value) < j->seen->shape[1];
+    j->bad[index] = refused_column(j, row) < j->seen->shape[1];
 }
 
 static ql_status refuse(float value, size_t row, size_t col, const char *name, ql_error *error)
@@ -117,16 +129,17 @@ static ql_status scan(update_job *j, const ql_tensor *x, const char *name, ql_er
 {
   const size_t count = qli_ceil_div(j->tokens, SCAN_ROWS);
   size_t index = 0;
-  float value = 0;
+  float value;
   j->seen = x;
   qli_parallel_for(j->ctx, count, scan_rows, j);
   while (index < count && !j->bad[index])
     index++;
   if (index == count)
     return QL_STATUS_OK;
-  size_t row = index * SCAN_ROWS, col = refused_column(j, row, &value);
+  size_t row = index * SCAN_ROWS, col = refused_column(j, row);
   while (col == x->shape[1])
-    col = refused_column(j, ++row, &value);
+    col = refused_column(j, ++row);
+  read_part(j->ctx, x, row, col, 1, &value);
   return refuse(value, row, col, name, error);
 }
 
