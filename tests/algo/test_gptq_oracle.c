@@ -34,8 +34,7 @@ static void compare_with_textbook(const ql_ctx *ctx, const layer *l, const setti
     assert_int_equal(v.codes[i], b.codes[i]);
   for (size_t r = 0; r < l->rows; r++)
     loss += b.loss[r];
-  /* f32 scales make f32 values, which the textbook does not round. */
-  assert_true(fabs(report.loss - loss) <= (t->stale ? 1e-5 : 1e-9) * loss);
+  assert_true(fabs(report.loss - loss) <= 1e-9 * loss);
   free_textbook(&b);
   ql_qmat_destroy(q);
 }
@@ -59,6 +58,33 @@ static void test_textbook(void **state)
         }
       free_layer(&l);
     }
+  ql_ctx_destroy(ctx);
+}
+
+/* Both programs on inputs of which some columns are always zero; the weights there are large, so
+ * that it shows where the grids are found before they are cleared, and the inputs are small, so
+ * that counting a dead column as 1 changes the damping. */
+static void test_dead(void **state)
+{
+  (void)state;
+  ql_ctx *ctx = plain_ctx(QL_CTX_REPRODUCIBLE, NULL);
+  layer l = make_layer(ctx, 9, 66, 150, INPUT_CORRELATED, 40);
+  for (size_t t = 0; t < l.tokens; t++)
+    for (size_t c = 0; c < l.cols; c++)
+      l.x[t * l.cols + c] *= c % 7 == 4 ? 0 : 0.25f;
+  for (size_t r = 0; r < l.rows; r++)
+    for (size_t c = 4; c < l.cols; c += 7)
+      l.w[r * l.cols + c] *= 3;
+  refresh_stats(ctx, &l);
+  for (int order = 0; order < 4; order++)
+    for (int k = 0; k < 8; k++) {
+      const int classical = k & 1, fixed = order == QL_GPTQ_ORDER_STATIC;
+      if (classical && order > QL_GPTQ_ORDER_ACT)
+        continue; /* unknown to that program */
+      const setting t = {3, k >> 1 & 1, k & 4 ? 66 : 16, order, fixed, classical ? 16 : 0, 0.05};
+      compare_with_textbook(ctx, &l, &t);
+    }
+  free_layer(&l);
   ql_ctx_destroy(ctx);
 }
 
@@ -199,6 +225,7 @@ int main(void)
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_textbook),
       cmocka_unit_test(test_classical),
+      cmocka_unit_test(test_dead),
       cmocka_unit_test(test_obq),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -109,6 +109,12 @@ int nearest_code(const setting *t, double x, double s, int z)
   return (int)fmin(fmax(level + z, 0), maxq);
 }
 
+/* The classical program computes in f32. */
+static double value_of(const setting *t, int code, double s, int z)
+{
+  return t->stale ? (double)((float)s * (float)(code - z)) : s * (code - z);
+}
+
 /* Largest diagonal element of the group of column c. */
 static double group_most(const double *diag, size_t cols, size_t group, size_t c)
 {
@@ -162,9 +168,14 @@ static void quantize_row(const setting *t, textbook *b, size_t r, double *w)
   const size_t n = b->cols, groups = (n + t->group - 1) / t->group;
   double *s = calloc(groups, sizeof *s), *stale = malloc(n * sizeof *stale);
   int *z = calloc(groups, sizeof *z);
+  const int find_first = t->stale && groups == 1; /* before dead columns are cleared */
   b->loss[r] = 0;
+  for (size_t k = 0; k < n && !find_first; k++)
+    w[k] = b->dead[b->perm[k]] ? 0 : w[k];
   for (size_t g = 0; (t->fixed || groups == 1) && g < groups; g++)
     find_group(t, b, w, g, &s[g], &z[g]);
+  for (size_t k = 0; k < n; k++)
+    w[k] = b->dead[b->perm[k]] ? 0 : w[k];
   for (size_t k = 0; k < n; k++) {
     const size_t g = group_of(t, b->perm, k);
     if (t->stale && k % t->stale == 0)
@@ -172,7 +183,7 @@ static void quantize_row(const setting *t, textbook *b, size_t r, double *w)
     if (!t->fixed && groups > 1 && (k == 0 || group_of(t, b->perm, k - 1) != g))
       find_group(t, b, t->stale ? stale : w, g, &s[g], &z[g]);
     const int code = nearest_code(t, w[k], s[g], z[g]);
-    const double error = (w[k] - s[g] * (code - z[g])) / b->inverse[k * n + k];
+    const double error = (w[k] - value_of(t, code, s[g], z[g])) / b->inverse[k * n + k];
     b->codes[r * n + b->perm[k]] = code;
     b->loss[r] += error * error;
     for (size_t j = k; j < n; j++)
@@ -191,17 +202,25 @@ textbook run_textbook(const layer *l, const setting *t)
                 malloc(l->rows * n * sizeof(int)),
                 malloc(l->rows * sizeof(double)),
                 malloc(n * n * sizeof(double)),
-                malloc(n * sizeof(size_t))};
+                malloc(n * sizeof(size_t)),
+                malloc(n)};
   double *h = calloc(n * n, sizeof *h), *inverse = malloc(n * n * sizeof *inverse);
   double *diag = malloc(n * sizeof *diag), *w = malloc(n * sizeof *w), mean = 0;
+  /* The classical H is 2 / tokens times ours, and a dead column 1 in it. */
+  const double stand_in = t->stale ? (double)l->tokens / 2 : 0;
+  size_t counted = 0;
   for (size_t c = 0; c < n; c++) {
     diag[c] = l->h[c * n + c];
-    mean += diag[c] / (double)n;
+    b.dead[c] = diag[c] == 0;
+    mean += b.dead[c] ? stand_in : diag[c];
+    counted += t->stale || !b.dead[c];
   }
+  mean /= (double)counted;
   make_order(t, diag, n, b.perm);
   for (size_t i = 0; i < n; i++)
     for (size_t j = 0; j < n; j++)
-      h[i * n + j] = l->h[b.perm[i] * n + b.perm[j]] + (i == j ? t->damp * mean : 0);
+      h[i * n + j] = l->h[b.perm[i] * n + b.perm[j]] + (i == j ? t->damp * mean : 0) +
+                     (i == j && b.dead[b.perm[i]] ? stand_in : 0);
   invert(h, n, inverse);
   upper_cholesky(inverse, n, b.inverse);
   for (size_t r = 0; r < l->rows; r++) {
@@ -222,4 +241,5 @@ void free_textbook(textbook *b)
   free(b->loss);
   free(b->inverse);
   free(b->perm);
+  free(b->dead);
 }

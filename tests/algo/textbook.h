@@ -23,6 +23,7 @@ typedef struct {
   double *loss;    /* [rows] */
   double *inverse; /* U with H^-1 = U^T U */
   size_t *perm;
+  char *dead; /* [cols] columns that never saw input */
 } textbook;
 
 textbook run_textbook(const layer *l, const setting *t);
