@@ -9,7 +9,8 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-case "${1:-}" in
+kind=${1:-}
+case "$kind" in
 light) list=$here/requirements.txt dir=$root/.venv-interop flags=--no-deps needs=1 ;;
 heavy) list=$here/heavy/requirements.txt dir=$root/.venv-heavy flags= needs=12 ;;
 *)
@@ -18,26 +19,33 @@ heavy) list=$here/heavy/requirements.txt dir=$root/.venv-heavy flags= needs=12 ;
   ;;
 esac
 
+failed=$dir/failed
 skip() {
-  echo "SKIP: the interoperation tests ($1 packages) cannot run: $2" >&2
+  echo "SKIP: the interoperation tests (${kind} packages) cannot run: $1" | tee "$failed" >&2
   exit 77
 }
 
-# Tests start at the same time: one of them builds, the others wait.
-exec 9>"$dir.lock" || skip "$1" "cannot write to $root"
+# Tests start at the same time: one of them builds, the others wait. When that failed they do not
+# try again for some minutes.
+mkdir -p "$dir" && exec 9>"$dir/lock" || exit 1
 flock 9
 stamp=$dir/complete
 if cmp -s "$list" "$stamp" && [ -x "$dir/bin/python" ]; then
   echo "$dir/bin/python"
   exit 0
 fi
+if [ -n "$(find "$failed" -mmin -5 2>/dev/null)" ]; then
+  cat "$failed" >&2
+  exit 77
+fi
 free=$(df -Pk "$root" | awk 'NR == 2 { print int($4 / 1048576) }')
-[ "$free" -ge "$needs" ] || skip "$1" "$needs GiB of disk are needed, $free are free"
-log=$dir.log
+[ "$free" -ge "$needs" ] || skip "$needs GiB of disk are needed, $free are free"
+log=$dir/log
 [ -x "$dir/bin/python" ] || python3 -m venv "$dir" >"$log" 2>&1 ||
-  skip "$1" "python3 -m venv fails: $(tail -n 1 "$log")"
+  skip "python3 -m venv fails: $(tail -n 1 "$log")"
 # shellcheck disable=SC2086
-"$dir/bin/python" -m pip install -q --disable-pip-version-check $flags -r "$list" >"$log" 2>&1 ||
-  skip "$1" "pip cannot install them: $(grep -i error "$log" | tail -n 1)"
+"$dir/bin/python" -m pip install -q --disable-pip-version-check --retries 2 --timeout 20 $flags \
+  -r "$list" >"$log" 2>&1 || skip "pip cannot install them: $(grep -i error "$log" | tail -n 1)"
 cp "$list" "$stamp"
+rm -f "$failed"
 echo "$dir/bin/python"
