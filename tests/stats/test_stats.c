@@ -5,6 +5,7 @@
 #include "half.h"
 #include "rng.h"
 
+#include <fenv.h>
 #include <float.h>
 
 /* |a - sum over tokens of u v| within the error of blocks of 256 summed in f32. */
@@ -346,6 +347,35 @@ static void test_merge_refused(void **state)
   workers_stop(w);
 }
 
+/* A host that rounds upwards gets the same bits, and its rounding mode back. */
+static void test_host_rounding(void **state)
+{
+  enum { T = 600, K = 50, K2 = 3 };
+  workers w = workers_start(2, NULL, 0);
+  float *x = make_input(T, K, 13), *x2 = make_input(T, K2, 14);
+  ql_stats *plain = make_stats(w.ctx, EVERYTHING, K, K2, 5);
+  ql_stats *upward = make_stats(w.ctx, EVERYTHING, K, K2, 5), *more = NULL;
+  (void)state;
+  more = make_stats(w.ctx, EVERYTHING, K, K2, 5);
+  for (int round = 0; round < 2; round++) {
+    ql_stats *s = round ? upward : plain;
+    assert_int_equal(fesetround(round ? FE_UPWARD : FE_TONEAREST), 0);
+    add_rows(w.ctx, s, x, x2, K2, 0, T);
+    if (!round)
+      add_rows(w.ctx, more, x, x2, K2, 7, 99);
+    assert_int_equal(ql_stats_merge(w.ctx, s, more, NULL), QL_STATUS_OK);
+    assert_int_equal(fegetround(), round ? FE_UPWARD : FE_TONEAREST);
+  }
+  double *mean = get_f64(w.ctx, upward, QL_STATS_MEAN_ABS, 0, K);
+  fesetround(FE_TONEAREST);
+  double *want = get_f64(w.ctx, plain, QL_STATS_MEAN_ABS, 0, K);
+  assert_memory_equal(mean, want, K * sizeof *mean);
+  assert_same(w.ctx, plain, upward, K2, 5);
+  ql_stats_destroy(plain), ql_stats_destroy(upward), ql_stats_destroy(more);
+  free(x), free(x2), free(mean), free(want);
+  workers_stop(w);
+}
+
 /* Rows hold their own number, so that the sample can be read back. */
 static void count_sampled(const ql_ctx *ctx, const ql_stats *s, size_t rows, unsigned *hits)
 {
@@ -486,6 +516,7 @@ int main(void)
       cmocka_unit_test(test_reservoir_small),
       cmocka_unit_test(test_bad_arguments),
       cmocka_unit_test(test_bad_inputs),
+      cmocka_unit_test(test_host_rounding),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
