@@ -6,9 +6,14 @@
 
 #include <quantlib/threads.h>
 
+#include <fenv.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 typedef struct {
   ql_grid_config grid;
@@ -471,6 +476,45 @@ static void test_isas(void **state)
   ql_ctx_destroy(scalar);
 }
 
+/* A host that rounds upwards and flushes subnormals gets the same bits and keeps its modes. */
+static void test_host_modes(void **state)
+{
+  (void)state;
+  ql_ctx *ctx = plain_ctx(0, NULL);
+  layer l = make_layer(ctx, 20, 60, 120, INPUT_OUTLIERS, 17);
+  for (size_t c = 0; c < l.cols; c++)
+    l.w[c] = 0x1p-130f * (float)(c % 9); /* subnormal */
+  for (int method = 0; method < 2; method++) {
+    options o = make_options(3, QL_GRID_ASYM, 16, QL_GPTQ_ORDER_GROUP_AWARE);
+    o.grid.scale_dtype = QL_DTYPE_F32;
+    o.grid.mse_norm = 2.4;
+    o.grid.mse_steps = 5;
+    ql_gptq_report wanted = QL_GPTQ_REPORT_INIT, report = QL_GPTQ_REPORT_INIT;
+    ql_qmat *q = method ? gptq(ctx, &l, &o, &wanted) : rtn(ctx, &l, &o);
+    fenv_t host;
+    assert_int_equal(fegetenv(&host), 0);
+    fesetround(FE_UPWARD);
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040u);
+    const unsigned int modes = _mm_getcsr() & 0xffc0u;
+#endif
+    ql_qmat *other = method ? gptq(ctx, &l, &o, &report) : rtn(ctx, &l, &o);
+#if defined(__x86_64__)
+    const int kept = (_mm_getcsr() & 0xffc0u) == modes;
+#else
+    const int kept = fegetround() == FE_UPWARD;
+#endif
+    fesetenv(&host);
+    assert_true(kept);
+    assert_true(same_matrix(q, other));
+    assert_memory_equal(&report, &wanted, sizeof report);
+    ql_qmat_destroy(q);
+    ql_qmat_destroy(other);
+  }
+  free_layer(&l);
+  ql_ctx_destroy(ctx);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -481,6 +525,7 @@ int main(void)
       cmocka_unit_test(test_dead_kept),     cmocka_unit_test(test_permutations),
       cmocka_unit_test(test_shared_factor), cmocka_unit_test(test_search),
       cmocka_unit_test(test_threads),       cmocka_unit_test(test_isas),
+      cmocka_unit_test(test_host_modes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
