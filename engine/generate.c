@@ -114,12 +114,15 @@ typedef struct group {
   qle_model *model;
   size_t most;         /* caches made */
   size_t first, count; /* sequences first .. first + count - 1 */
+  size_t sequences;    /* in all */
   size_t length;
   uint64_t seed;
   ql_kv **caches;
   size_t *ones;
   int32_t *last; /* token of each sequence */
   float *logits; /* [count, vocab] */
+  qle_progress_fn progress;
+  void *user;
   ql_error *error;
 } group;
 
@@ -183,6 +186,15 @@ static ql_status draw_all(const group *g, size_t position)
   return QL_STATUS_OK;
 }
 
+static ql_status tell_progress(const group *g, size_t position)
+{
+  const double done = (double)g->first * (double)g->length + (double)g->count * (double)position;
+  if (g->progress == NULL ||
+      g->progress(g->user, done / ((double)g->sequences * (double)g->length)) == 0)
+    return QL_STATUS_OK;
+  return qle_fail(g->error, QL_STATUS_CANCELLED, "cancelled while generating text");
+}
+
 static ql_status group_run(const group *g, int32_t *tokens)
 {
   const qle_batch batch = {g->count, g->ones, g->caches};
@@ -192,6 +204,7 @@ static ql_status group_run(const group *g, int32_t *tokens)
     tokens[i * g->length] = g->last[i];
   }
   for (size_t position = 1; position < g->length; position++) {
+    QLE_TRY(tell_progress(g, position));
     QLE_TRY(qle_model_forward(g->model, &batch, g->last, 1, g->logits, g->error));
     QLE_TRY(draw_all(g, position));
     for (size_t i = 0; i < g->count; i++)
@@ -201,7 +214,8 @@ static ql_status group_run(const group *g, int32_t *tokens)
 }
 
 ql_status qle_generate_calibration(qle_model *model, size_t sequences, size_t length, uint64_t seed,
-                                   int32_t *tokens, ql_error *error)
+                                   int32_t *tokens, qle_progress_fn progress, void *user,
+                                   ql_error *error)
 {
   const qle_config *config = &model->config;
   if (length > config->context)
@@ -211,7 +225,13 @@ ql_status qle_generate_calibration(qle_model *model, size_t sequences, size_t le
     return QL_STATUS_OK;
   if (config->vocab <= config->eos_count)
     return qle_fail(error, QL_STATUS_INVALID_ARGUMENT, "the vocabulary has only end tokens");
-  group g = {.model = model, .length = length, .seed = seed, .error = error};
+  group g = {.model = model,
+             .length = length,
+             .sequences = sequences,
+             .seed = seed,
+             .progress = progress,
+             .user = user,
+             .error = error};
   g.most = group_size(config, sequences, length);
   ql_status status = group_make(&g);
   for (g.first = 0; g.first < sequences && status == QL_STATUS_OK; g.first += g.count) {

@@ -28,12 +28,16 @@ ql_status qle_generate(qle_model *model, const int32_t *prompt, size_t prompt_co
                        const qle_sampling *sampling, qle_token_fn on_token, void *user,
                        double *first_token_seconds, double *tokens_per_second, ql_error *error);
 
+/* Called with the part that is done, 0 to 1; non-zero cancels. */
+typedef int (*qle_progress_fn)(void *user, double fraction);
+
 /* Calibration text of the model's own: `sequences` texts of `length` tokens each into
  * tokens [sequences, length]. Each starts with a token drawn uniformly; the next few are the most
  * likely ones, the rest is drawn at temperature 1, as in data-free quantization (LLM-QAT, Liu et
  * al. 2023, section 3.1). End tokens are never drawn. All sequences advance together. The same
- * tokens for any number of threads. */
+ * tokens for any number of threads. progress may be NULL. */
 ql_status qle_generate_calibration(qle_model *model, size_t sequences, size_t length, uint64_t seed,
-                                   int32_t *tokens, ql_error *error);
+                                   int32_t *tokens, qle_progress_fn progress, void *user,
+                                   ql_error *error);
 
 #endif

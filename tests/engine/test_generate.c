@@ -209,13 +209,37 @@ static void test_ends_of_text(void **state)
   qle_model_close(model);
 }
 
+static int stop_half_way(void *user, double fraction)
+{
+  double *last = user;
+  assert_true(fraction >= *last && fraction < 1);
+  *last = fraction;
+  return fraction >= 0.5;
+}
+
+static void test_calibration_cancelled(void **state)
+{
+  (void)state;
+  static int32_t tokens[4][50];
+  double last = 0;
+  ql_error error = QL_ERROR_INIT;
+  qle_model *model = open_with("");
+  assert_int_equal(
+      qle_generate_calibration(model, 4, 50, 1, tokens[0], stop_half_way, &last, &error),
+      QL_STATUS_CANCELLED);
+  assert_true(last >= 0.5 && last < 0.55);
+  assert_int_equal(error.status, QL_STATUS_CANCELLED);
+  qle_model_close(model);
+}
+
 static void test_calibration_text(void **state)
 {
   (void)state;
   qle_model *model = open_with(",\"eos_token_id\":[4,17]");
   enum { SEQUENCES = 20, LENGTH = 60 };
   static int32_t a[SEQUENCES][LENGTH], b[SEQUENCES][LENGTH], c[2][LENGTH];
-  assert_int_equal(qle_generate_calibration(model, SEQUENCES, LENGTH, 9, a[0], NULL), QL_STATUS_OK);
+  assert_int_equal(qle_generate_calibration(model, SEQUENCES, LENGTH, 9, a[0], NULL, NULL, NULL),
+                   QL_STATUS_OK);
   size_t firsts = 0;
   for (size_t i = 0; i < SEQUENCES; i++) {
     for (size_t j = 0; j < LENGTH; j++) {
@@ -225,15 +249,17 @@ static void test_calibration_text(void **state)
     firsts += a[i][0] != a[0][0];
   }
   assert_true(firsts > 10);
-  assert_int_equal(qle_generate_calibration(model, SEQUENCES, LENGTH, 9, b[0], NULL), QL_STATUS_OK);
+  assert_int_equal(qle_generate_calibration(model, SEQUENCES, LENGTH, 9, b[0], NULL, NULL, NULL),
+                   QL_STATUS_OK);
   assert_memory_equal(a, b, sizeof a);
-  assert_int_equal(qle_generate_calibration(model, SEQUENCES, LENGTH, 10, b[0], NULL),
+  assert_int_equal(qle_generate_calibration(model, SEQUENCES, LENGTH, 10, b[0], NULL, NULL, NULL),
                    QL_STATUS_OK);
   assert_memory_not_equal(a, b, sizeof a);
   /* Two sequences alone are the first two of twenty. */
-  assert_int_equal(qle_generate_calibration(model, 2, LENGTH, 9, c[0], NULL), QL_STATUS_OK);
+  assert_int_equal(qle_generate_calibration(model, 2, LENGTH, 9, c[0], NULL, NULL, NULL),
+                   QL_STATUS_OK);
   assert_memory_equal(a, c, sizeof c);
-  assert_int_equal(qle_generate_calibration(model, 1, 129, 9, a[0], NULL),
+  assert_int_equal(qle_generate_calibration(model, 1, 129, 9, a[0], NULL, NULL, NULL),
                    QL_STATUS_INVALID_ARGUMENT);
   qle_model_close(model);
 }
@@ -243,7 +269,8 @@ static void test_calibration_threads(void **state)
   (void)state;
   static int32_t one[8][50], three[8][50];
   qle_model *model = open_with("");
-  assert_int_equal(qle_generate_calibration(model, 8, 50, 1, one[0], NULL), QL_STATUS_OK);
+  assert_int_equal(qle_generate_calibration(model, 8, 50, 1, one[0], NULL, NULL, NULL),
+                   QL_STATUS_OK);
   qle_model_close(model);
   ql_threads *pool = NULL;
   assert_int_equal(ql_threads_create(3, &pool), QL_STATUS_OK);
@@ -253,7 +280,8 @@ static void test_calibration_threads(void **state)
   assert_int_equal(ql_ctx_create(&config, &threaded, NULL), QL_STATUS_OK);
   ctx = threaded;
   model = open_with("");
-  assert_int_equal(qle_generate_calibration(model, 8, 50, 1, three[0], NULL), QL_STATUS_OK);
+  assert_int_equal(qle_generate_calibration(model, 8, 50, 1, three[0], NULL, NULL, NULL),
+                   QL_STATUS_OK);
   qle_model_close(model);
   ctx = plain;
   ql_ctx_destroy(threaded);
@@ -264,10 +292,11 @@ static void test_calibration_threads(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_distribution),     cmocka_unit_test(test_greedy_and_nucleus),
-      cmocka_unit_test(test_randomness),       cmocka_unit_test(test_not_finite),
-      cmocka_unit_test(test_greedy_text),      cmocka_unit_test(test_ends_of_text),
-      cmocka_unit_test(test_calibration_text), cmocka_unit_test(test_calibration_threads),
+      cmocka_unit_test(test_distribution),        cmocka_unit_test(test_greedy_and_nucleus),
+      cmocka_unit_test(test_randomness),          cmocka_unit_test(test_not_finite),
+      cmocka_unit_test(test_greedy_text),         cmocka_unit_test(test_ends_of_text),
+      cmocka_unit_test(test_calibration_text),    cmocka_unit_test(test_calibration_cancelled),
+      cmocka_unit_test(test_calibration_threads),
   };
   return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
