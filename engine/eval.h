@@ -1,0 +1,42 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLE_EVAL_H
+#define QLE_EVAL_H
+
+#include "model.h"
+#include "quantize_events.h"
+
+/* How good a model is, and how big. */
+
+typedef struct qle_size {
+  uint64_t bytes;         /* of all stored tensors */
+  uint64_t weights;       /* numbers that they stand for */
+  uint64_t layers;        /* quantized linear layers; of a float model all linear layers */
+  uint64_t layer_weights; /* weights of these */
+  uint64_t layer_bits;    /* stored bits of these: without permutation (g_idx) and bias */
+} qle_size;
+
+ql_status qle_model_size(const qle_model *model, qle_size *size, ql_error *error);
+
+typedef struct qle_eval_options {
+  size_t ctx, stride; /* 1 <= stride <= ctx, 2 <= ctx */
+  qle_events events;
+} qle_eval_options;
+
+typedef struct qle_eval_result {
+  double perplexity;
+  uint64_t windows, tokens; /* tokens: scored positions */
+  double kl_divergence;     /* mean of KL(ref || model) over scored positions, nats; -1: no ref */
+  double top1_agreement;    /* share of scored positions with the same most likely token; -1 */
+  double seconds;           /* in the model's forward passes, without the reference's */
+  double tokens_per_second; /* prefill: windows * ctx / seconds */
+} qle_eval_result;
+
+/* Windows of ctx tokens begin at 0, stride, 2 stride, ...; a last partial one is dropped. In each,
+ * the first token is not scored, nor, in all windows but the first, the ctx - stride tokens that
+ * the window before has seen. ref may be NULL; it needs the same vocabulary. Log probabilities and
+ * sums are in double precision. */
+ql_status qle_eval(qle_model *model, qle_model *ref, const int32_t *tokens, size_t count,
+                   const qle_eval_options *options, qle_eval_result *result, ql_error *error);
+
+#endif

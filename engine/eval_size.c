@@ -1,0 +1,97 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "eval.h"
+#include "util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static uint64_t elements(const ql_file_info *info)
+{
+  uint64_t n = 1;
+  for (int32_t axis = 0; axis < info->rank; axis++)
+    n *= info->shape[axis];
+  return n;
+}
+
+static size_t linear_cols(const qle_config *c, qle_linear which)
+{
+  return which == QLE_O ? c->heads * c->head_dim : which == QLE_DOWN ? c->ffn : c->hidden;
+}
+
+/* What a stored tensor is to a linear layer of a decoder block. */
+typedef struct role {
+  int linear;       /* it belongs to one, */
+  qle_linear which; /* this one, */
+  const char *part; /* as "weight", "qweight", ... */
+} role;
+
+static role role_of(const qle_config *config, const char *name)
+{
+  size_t layer;
+  int used = 0;
+  const role other = {0, QLE_Q, ""};
+  if (sscanf(name, "model.layers.%zu.%n", &layer, &used) != 1 || used == 0 ||
+      layer >= config->layers)
+    return other;
+  for (int i = 0; i < QLE_LINEARS; i++) {
+    const char *linear = qle_linear_name((qle_linear)i);
+    const size_t length = strlen(linear);
+    if (strncmp(name + used, linear, length) == 0 && name[(size_t)used + length] == '.')
+      return (role){1, (qle_linear)i, name + used + length + 1};
+  }
+  return other;
+}
+
+/* Adds a tensor of a quantized layer: only qweight stands for weights. */
+static void add_part(const qle_config *config, const role *r, const ql_file_info *info,
+                     qle_size *size)
+{
+  if (strcmp(r->part, "g_idx") == 0)
+    return;
+  size->layer_bits += 8 * info->bytes;
+  if (strcmp(r->part, "qweight") != 0)
+    return;
+  const uint64_t weights = linear_cols(config, r->which) * (uint64_t)info->shape[1];
+  size->layers++;
+  size->layer_weights += weights;
+  size->weights += weights;
+}
+
+static int is_part(const char *part)
+{
+  return strcmp(part, "qweight") == 0 || strcmp(part, "qzeros") == 0 ||
+         strcmp(part, "scales") == 0 || strcmp(part, "g_idx") == 0;
+}
+
+ql_status qle_model_size(const qle_model *model, qle_size *size, ql_error *error)
+{
+  const qle_config *config = qle_model_config(model);
+  const ql_file *file = qle_model_file(model);
+  qle_size quantized = {0}, floats = {0};
+  for (size_t i = 0; i < ql_file_count(file); i++) {
+    ql_file_info info = {.struct_size = sizeof info};
+    const ql_status status = ql_file_info_at(file, i, &info);
+    if (status != QL_STATUS_OK)
+      return qle_fail(error, status, "tensor %zu cannot be described", i);
+    const role r = role_of(config, info.name);
+    quantized.bytes += info.bytes;
+    if (r.linear && is_part(r.part) && info.rank >= 1) {
+      add_part(config, &r, &info, &quantized);
+      continue;
+    }
+    quantized.weights += elements(&info);
+    if (r.linear && strcmp(r.part, "weight") == 0) {
+      floats.layers++;
+      floats.layer_weights += elements(&info);
+      floats.layer_bits += 8 * info.bytes;
+    }
+  }
+  *size = quantized;
+  if (quantized.layers == 0) {
+    size->layers = floats.layers;
+    size->layer_weights = floats.layer_weights;
+    size->layer_bits = floats.layer_bits;
+  }
+  return QL_STATUS_OK;
+}

@@ -1,0 +1,18 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLE_EVAL_TEXT_H
+#define QLE_EVAL_TEXT_H
+
+#include "tokenizer.h"
+
+/* Reads a text from a file, a pipe or, as "-", from standard input. *text is malloc'ed. Text that
+ * is empty or not UTF-8 is an error, which names the byte. */
+ql_status qle_text_read(const char *path, char **text, size_t *bytes, ql_error *error);
+
+/* The tokens of such a text. A name that ends in ".jsonl" is read as one JSON object per line,
+ * whose "text" members are the documents: each is tokenized for itself and they are put one after
+ * the other; a defect names its line. *ids is malloc'ed. */
+ql_status qle_text_tokens(const qle_tokenizer *tokenizer, const char *path, int32_t **ids,
+                          size_t *count, ql_error *error);
+
+#endif
