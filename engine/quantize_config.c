@@ -1,0 +1,252 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "quantize_internal.h"
+#include "util.h"
+
+#include <quantlib/version.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Beyond this a file is not one of the small ones that belong to a model. */
+#define SMALL_FILE ((size_t)256 << 20)
+#define JSON_DEPTH 64
+
+static json_int_t group_size(size_t group)
+{
+  return group == 0 ? -1 : (json_int_t)group;
+}
+
+static const char *order_name(ql_gptq_order order)
+{
+  static const char *const names[] = {"none", "act", "static", "group-aware"};
+  return names[order];
+}
+
+/* "+:^model\.layers\.0\.mlp\.down_proj$": readers match these as regular expressions. */
+static void rule_key(const qle_plan_layer *layer, char *key, size_t size)
+{
+  size_t at = (size_t)snprintf(key, size, "%c:^", layer->skip ? '-' : '+');
+  for (const char *c = layer->name; *c != '\0' && at + 4 < size; c++) {
+    if (*c == '.')
+      key[at++] = '\\';
+    key[at++] = *c;
+  }
+  snprintf(key + at, size - at, "$");
+}
+
+/* One exact rule for each layer that differs from the rest; NULL without memory. */
+static json_t *dynamic_rules(const qle_plan *plan, const qle_quantize_options *options)
+{
+  json_t *rules = json_object();
+  for (size_t i = 0; i < plan->count; i++) {
+    const qle_plan_layer *l = &plan->layers[i];
+    char key[160];
+    if (!l->skip && l->grid.bits == options->grid.bits &&
+        l->grid.block_cols == options->grid.block_cols)
+      continue;
+    rule_key(l, key, sizeof key);
+    json_t *rule = l->skip ? json_object()
+                           : json_pack("{s:i, s:I}", "bits", (int)l->grid.bits, "group_size",
+                                       group_size(l->grid.block_cols));
+    if (json_object_set_new(rules, key, rule) != 0) {
+      json_decref(rules);
+      return NULL;
+    }
+  }
+  return rules;
+}
+
+static json_t *calibration_facts(const qle_quantize_options *options, size_t sequences,
+                                 size_t seq_len)
+{
+  if (options->method == QLE_METHOD_RTN)
+    return json_null();
+  const char *file = options->calib == NULL ? NULL : strrchr(options->calib, '/');
+  file = file == NULL ? options->calib : file + 1;
+  return json_pack("{s:s, s:s*, s:I, s:I, s:I}", "source", file == NULL ? "generated" : "text",
+                   "file", file, "sequences", (json_int_t)sequences, "seq_len", (json_int_t)seq_len,
+                   "seed", (json_int_t)options->seed);
+}
+
+/* Where this came from. No paths, times or host names: the file is a function of its inputs. */
+static json_t *meta_facts(const qle_quantize_options *o, size_t sequences, size_t seq_len)
+{
+  char quantizer[64];
+  snprintf(quantizer, sizeof quantizer, "quantlib:%s", ql_version_str());
+  json_t *meta = json_pack("{s:[s], s:s}", "quantizer", quantizer, "method",
+                           o->method == QLE_METHOD_RTN ? "rtn" : "gptq");
+  if (o->method == QLE_METHOD_GPTQ)
+    json_object_update_new(meta, json_pack("{s:f, s:s}", "damp_percent", o->gptq.damp, "order",
+                                           order_name(o->gptq.order)));
+  json_object_update_new(meta,
+                         json_pack("{s:f, s:b, s:I, s:o}", "mse", o->grid.mse_norm, "reproducible",
+                                   o->reproducible, "seed", (json_int_t)o->seed, "calibration",
+                                   calibration_facts(o, sequences, seq_len)));
+  return meta;
+}
+
+static json_t *quantization_config(const qle_plan *plan, const qle_quantize_options *o,
+                                   size_t sequences, size_t seq_len)
+{
+  const int gptq = o->method == QLE_METHOD_GPTQ;
+  json_t *config =
+      json_pack("{s:s, s:i, s:I, s:b, s:b, s:s, s:s, s:b}", "quant_method", "gptq", "bits",
+                (int)o->grid.bits, "group_size", group_size(o->grid.block_cols), "desc_act",
+                gptq && o->gptq.order == QL_GPTQ_ORDER_ACT, "sym", o->grid.kind != QL_GRID_ASYM,
+                "checkpoint_format", o->format == QL_FORMAT_GPTQ ? "gptq" : "gptq_v2", "pack_dtype",
+                "int32", "lm_head", 0);
+  if (gptq)
+    json_object_update_new(
+        config, json_pack("{s:f, s:b, s:b, s:b}", "damp_percent", o->gptq.damp, "true_sequential",
+                          1, "static_groups", o->gptq.order == QL_GPTQ_ORDER_STATIC,
+                          "act_group_aware", o->gptq.order == QL_GPTQ_ORDER_GROUP_AWARE));
+  json_t *rules = dynamic_rules(plan, o);
+  if (rules != NULL && json_object_size(rules) > 0)
+    json_object_set(config, "dynamic", rules);
+  json_decref(rules);
+  json_object_set_new(config, "meta", meta_facts(o, sequences, seq_len));
+  return config;
+}
+
+/* The text of a JSON object with one more member at its end; everything else keeps its bytes. */
+static char *insert_member(const char *text, size_t size, const char *key, const char *value,
+                           size_t members, size_t *out_size)
+{
+  size_t end = size;
+  while (end > 0 && text[end - 1] != '}')
+    end--;
+  size_t cut = end == 0 ? 0 : end - 1; /* the last brace and the space before it go */
+  while (cut > 0 && strchr(" \t\r\n", text[cut - 1]) != NULL && text[cut - 1] != '\0')
+    cut--;
+  const size_t room = size + strlen(key) + 3 * strlen(value) + 32;
+  char *out = malloc(room);
+  if (out == NULL || end == 0) {
+    free(out);
+    return NULL;
+  }
+  size_t at = (size_t)snprintf(out, room, "%.*s%s\n  \"%s\": ", (int)cut, text,
+                               members > 0 ? "," : "", key);
+  for (const char *c = value; *c != '\0' && at + 8 < room; c++) {
+    out[at++] = *c;
+    if (*c == '\n') {
+      out[at++] = ' ';
+      out[at++] = ' ';
+    }
+  }
+  at += (size_t)snprintf(out + at, room - at, "\n}\n");
+  *out_size = at;
+  return out;
+}
+
+static ql_status put_config(ql_writer *writer, const char *dir, const char *quantization,
+                            ql_error *error)
+{
+  char *path = qle_path_join(dir, "config.json");
+  char *text = NULL, *edited = NULL;
+  size_t size = 0, edited_size = 0;
+  json_t *config = NULL;
+  ql_status status = QL_STATUS_NO_MEMORY;
+  if (path == NULL)
+    qle_fail(error, status, "no memory for a path");
+  else
+    status = qle_file_read(path, SMALL_FILE, &text, &size, error);
+  if (status == QL_STATUS_OK)
+    status = qle_json_read(path, SMALL_FILE, JSON_DEPTH, &config, error);
+  if (status == QL_STATUS_OK && !json_is_object(config))
+    status = qle_fail(error, QL_STATUS_FORMAT, "%s is not a JSON object", path);
+  if (status == QL_STATUS_OK) {
+    edited = insert_member(text, size, "quantization_config", quantization,
+                           json_object_size(config), &edited_size);
+    status = edited == NULL ? qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for config.json")
+                            : ql_writer_put_file(writer, "config.json", edited, edited_size, error);
+  }
+  json_decref(config);
+  free(edited);
+  free(text);
+  free(path);
+  return status;
+}
+
+static int has_ending(const char *name, const char *ending)
+{
+  const size_t n = strlen(name), m = strlen(ending);
+  return n > m && strcmp(name + n - m, ending) == 0;
+}
+
+/* Tokenizer, generation defaults, chat templates and the like; not the weights and their indices,
+ * nor the two files that are written anew. */
+static int carried(const char *name)
+{
+  static const char *const endings[] = {".json", ".model", ".txt", ".jinja", ".tiktoken"};
+  if (name[0] == '.' || strcmp(name, "config.json") == 0 ||
+      strcmp(name, "quantize_config.json") == 0 || has_ending(name, ".index.json"))
+    return 0;
+  for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+    if (has_ending(name, endings[i]))
+      return 1;
+  return 0;
+}
+
+static ql_status carry_file(ql_writer *writer, const char *dir, const char *name, ql_error *error)
+{
+  char *path = qle_path_join(dir, name);
+  if (path == NULL)
+    return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for a path");
+  struct stat st;
+  char *bytes = NULL;
+  size_t size = 0;
+  ql_status status = QL_STATUS_OK;
+  if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uintmax_t)st.st_size <= SMALL_FILE) {
+    status = qle_file_read(path, SMALL_FILE, &bytes, &size, error);
+    if (status == QL_STATUS_OK)
+      status = ql_writer_put_file(writer, name, bytes, size, error);
+  }
+  free(bytes);
+  free(path);
+  return status;
+}
+
+static int wanted_entry(const struct dirent *entry)
+{
+  return carried(entry->d_name);
+}
+
+static ql_status carry_files(ql_writer *writer, const char *dir, ql_error *error)
+{
+  struct dirent **entries = NULL;
+  const int count = scandir(dir, &entries, wanted_entry, alphasort);
+  if (count < 0) {
+    qle_fail(error, QL_STATUS_IO, "cannot list %s: %s", dir, strerror(errno));
+    qle_error_file(error, dir);
+    return QL_STATUS_IO;
+  }
+  ql_status status = QL_STATUS_OK;
+  for (int i = 0; i < count; i++) {
+    if (status == QL_STATUS_OK)
+      status = carry_file(writer, dir, entries[i]->d_name, error);
+    free(entries[i]);
+  }
+  free(entries);
+  return status;
+}
+
+ql_status qle_output_files(ql_writer *writer, const char *dir, const qle_plan *plan,
+                           const qle_quantize_options *options, size_t sequences, size_t seq_len,
+                           ql_error *error)
+{
+  json_t *config = quantization_config(plan, options, sequences, seq_len);
+  char *text = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
+  json_decref(config);
+  if (text == NULL)
+    return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for quantization_config");
+  ql_status status = put_config(writer, dir, text, error);
+  if (status == QL_STATUS_OK)
+    status = ql_writer_put_file(writer, "quantize_config.json", text, strlen(text), error);
+  free(text);
+  return status == QL_STATUS_OK ? carry_files(writer, dir, error) : status;
+}

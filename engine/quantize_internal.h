@@ -1,0 +1,66 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLE_QUANTIZE_INTERNAL_H
+#define QLE_QUANTIZE_INTERNAL_H
+
+#include "quantize.h"
+
+/* What shall become of one linear layer. */
+typedef struct qle_plan_layer {
+  char name[64];
+  size_t layer;
+  qle_linear which;
+  size_t rows, cols;
+  int skip;
+  ql_grid_config grid; /* block_cols 0: the whole row */
+} qle_plan_layer;
+
+typedef struct qle_plan {
+  qle_plan_layer *layers; /* [blocks * QLE_LINEARS], in the order of the blocks */
+  size_t count;
+} qle_plan;
+
+/* Applies rules and defaults to every linear layer and checks that the format can hold each. */
+ql_status qle_plan_create(const qle_config *config, const qle_quantize_options *options,
+                          qle_plan *plan, ql_error *error);
+void qle_plan_free(qle_plan *plan);
+
+/* Calibration tokens [*sequences, seq_len], malloc'ed. */
+ql_status qle_calibration_tokens(const ql_ctx *ctx, const char *dir,
+                                 const qle_quantize_options *options, size_t seq_len,
+                                 int32_t **tokens, size_t *sequences, ql_error *error);
+
+/* Declares every tensor of the output and begins it. */
+ql_status qle_output_begin(ql_writer *writer, const ql_file *source, const qle_plan *plan,
+                           ql_format format, ql_error *error);
+
+/* Encodes and writes one layer. */
+ql_status qle_output_layer(const ql_ctx *ctx, ql_writer *writer, ql_format format,
+                           const qle_plan_layer *layer, const ql_qmat *q, ql_error *error);
+
+/* Copies the tensors that are not quantized, byte for byte. */
+ql_status qle_output_copy(ql_writer *writer, const ql_file *source, const qle_plan *plan,
+                          ql_error *error);
+
+/* Writes config.json, quantize_config.json, and carries the tokenizer and other small files over.
+ * sequences: of calibration, 0 when there was none. */
+ql_status qle_output_files(ql_writer *writer, const char *dir, const qle_plan *plan,
+                           const qle_quantize_options *options, size_t sequences, size_t seq_len,
+                           ql_error *error);
+
+/* Bits that the format stores for a layer, without permutation and bias. */
+ql_status qle_plan_bits(ql_format format, const qle_plan_layer *layer, uint64_t *bits,
+                        ql_error *error);
+
+/* The plan for the tensor "<name>.weight", NULL for any other or a skipped one. */
+const qle_plan_layer *qle_plan_find(const qle_plan *plan, const char *tensor);
+
+/* QL_STATUS_CANCELLED when the callback asks to stop. */
+ql_status qle_progress(const qle_events *events, const char *phase, double fraction,
+                       ql_error *error);
+void qle_warn(const qle_events *events, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+double qle_now(void);
+
+#endif
