@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The quantlib authors
+# SPDX-License-Identifier: Apache-2.0
+# Completion of ql for bash. Made by 'ql help --bash' from the table of options: do not edit.
+_ql_files() {
+  compopt -o filenames
+  mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
+}
+_ql() {
+  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} words=
+  COMPREPLY=()
+  if [ "$COMP_CWORD" = 1 ]; then
+    words="--help --version"
+    words+=" quantize"
+    words+=" eval"
+    words+=" run"
+    words+=" inspect"
+    words+=" version"
+    words+=" help"
+  else
+    case "${COMP_WORDS[1]}:$before" in
+    quantize:--output|quantize:-o) _ql_files; return ;;
+    quantize:--method) words="rtn gptq" ;;
+    quantize:--bits|quantize:-b) return ;;
+    quantize:--group-size|quantize:-g) return ;;
+    quantize:--act-order) words="none act static group-aware" ;;
+    quantize:--damp) return ;;
+    quantize:--mse) return ;;
+    quantize:--calib) _ql_files; return ;;
+    quantize:--calib-tokens) return ;;
+    quantize:--seq-len) return ;;
+    quantize:--seed) return ;;
+    quantize:--format) words="auto gptq gptq_v2" ;;
+    quantize:--skip) return ;;
+    quantize:--layer) return ;;
+    quantize:--threads) return ;;
+    quantize:--isa) return ;;
+    eval:--text) _ql_files; return ;;
+    eval:--ctx) return ;;
+    eval:--stride) return ;;
+    eval:--max-tokens) return ;;
+    eval:--ref) _ql_files; return ;;
+    eval:--threads) return ;;
+    eval:--isa) return ;;
+    run:--prompt|run:-p) return ;;
+    run:--tokens|run:-n) return ;;
+    run:--temp) return ;;
+    run:--top-p) return ;;
+    run:--seed) return ;;
+    run:--threads) return ;;
+    run:--isa) return ;;
+    inspect:--threads) return ;;
+    inspect:--isa) return ;;
+    version:--threads) return ;;
+    version:--isa) return ;;
+    help:--threads) return ;;
+    help:--isa) return ;;
+    esac
+  fi
+  if [ -z "$words" ]; then
+    [[ $word == -* ]] || { _ql_files; return; }
+    case "${COMP_WORDS[1]}" in
+    quantize) words=" --output -o --method --bits -b --group-size -g --sym --asym --act-order --damp --mse --calib --calib-tokens --seq-len --seed --format --skip --layer --overwrite --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    eval) words=" --text --ctx --stride --max-tokens --ref --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    run) words=" --prompt -p --tokens -n --temp --top-p --seed --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    inspect) words=" --no-statistics --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    version) words=" --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    help) words=" --man --bash --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    esac
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
+}
+complete -F _ql ql

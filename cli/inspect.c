@@ -1,0 +1,349 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "commands.h"
+#include "common.h"
+#include "config.h"
+#include "outliers.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+typedef struct inspect_arguments {
+  common common;
+  int no_statistics;
+} inspect_arguments;
+
+static const option_row rows[] = {
+    {"no-statistics", 0, OPTION_FLAG, offsetof(inspect_arguments, no_statistics), 1, NULL, 0, 0,
+     NULL, NULL, "List only, which reads no weights."},
+    {0},
+};
+
+/* What is looked at. config.json need not be there: a single safetensors file can be inspected. */
+typedef struct checkpoint {
+  session *s;
+  ql_file *file;
+  qle_config config;
+  int has_config;
+} checkpoint;
+
+static ql_status open_checkpoint(session *s, const char *path, checkpoint *c)
+{
+  struct stat st;
+  char config[4096];
+  *c = (checkpoint){.s = s};
+  snprintf(config, sizeof config, "%s/config.json", path);
+  if (stat(config, &st) == 0) {
+    const ql_status status = qle_config_read(path, &c->config, &s->error);
+    if (status != QL_STATUS_OK)
+      return status;
+    c->has_config = 1;
+  }
+  return ql_file_open(s->ctx, path, &c->file, &s->error);
+}
+
+static void close_checkpoint(checkpoint *c)
+{
+  ql_file_close(c->file);
+  if (c->has_config)
+    qle_config_free(&c->config);
+}
+
+static int is_float(ql_dtype dtype)
+{
+  return dtype == QL_DTYPE_F32 || dtype == QL_DTYPE_F16 || dtype == QL_DTYPE_BF16;
+}
+
+/* Length of the layer's name when the tensor is its qweight, else 0. */
+static size_t quantized_layer(const char *name)
+{
+  static const char suffix[] = ".qweight";
+  const size_t n = strlen(name), m = sizeof suffix - 1;
+  return n > m && strcmp(name + n - m, suffix) == 0 ? n - m : 0;
+}
+
+/* Adds the tensor of a part, if it is there. */
+static ql_status find_part(checkpoint *c, const char *layer, const char *part, ql_tensor *out,
+                           int *found)
+{
+  char name[512];
+  size_t index;
+  snprintf(name, sizeof name, "%s.%s", layer, part);
+  const ql_status status = ql_file_find(c->file, name, &index, NULL);
+  *found = status == QL_STATUS_OK;
+  if (status == QL_STATUS_NOT_FOUND)
+    return QL_STATUS_OK;
+  return status != QL_STATUS_OK ? status : ql_file_tensor(c->file, index, out, &c->s->error);
+}
+
+static ql_status decode_layer(checkpoint *c, const char *layer, ql_qmat **out)
+{
+  static const char *const names[] = {"qweight", "qzeros", "scales", "g_idx"};
+  const char *suffixes[4];
+  ql_tensor tensors[4];
+  size_t count = 0;
+  qle_quant quant;
+  ql_status status = qle_config_layer_quant(&c->config, layer, &quant, &c->s->error);
+  for (size_t i = 0; i < 4 && status == QL_STATUS_OK; i++) {
+    int found;
+    status = find_part(c, layer, names[i], &tensors[count], &found);
+    suffixes[count] = names[i];
+    count += (size_t)(status == QL_STATUS_OK && found);
+  }
+  if (status != QL_STATUS_OK)
+    return status;
+  const ql_format_decode_info info = {sizeof info, quant.bits, quant.symmetric, quant.group};
+  return ql_format_decode(c->s->ctx, quant.format, &info, suffixes, tensors, count, out,
+                          &c->s->error);
+}
+
+/* One line of the table of layers. */
+typedef struct layer_facts {
+  char name[256];
+  size_t rows, cols;
+  const char *kind; /* "BF16", "gptq" */
+  int32_t bits;
+  size_t group; /* 0: the whole row or not quantized */
+  double bits_per_weight;
+  outliers outliers;
+} layer_facts;
+
+static ql_status measure_quantized(checkpoint *c, layer_facts *f, int measure)
+{
+  ql_qmat *q = NULL;
+  ql_status status = decode_layer(c, f->name, &q);
+  if (status != QL_STATUS_OK)
+    return status;
+  ql_qmat_view view = {.struct_size = sizeof view};
+  status = ql_qmat_get(q, &view);
+  f->rows = view.rows;
+  f->cols = view.cols;
+  f->kind = c->config.quant.format == QL_FORMAT_GPTQ ? "gptq" : "gptq_v2";
+  f->bits = view.bits;
+  f->group = view.block_cols >= view.cols ? 0 : view.block_cols;
+  f->bits_per_weight = (double)ql_qmat_bits(q) / ((double)view.rows * (double)view.cols);
+  float *buffer = measure ? malloc(view.rows * view.cols * sizeof *buffer) : NULL;
+  ql_tensor w;
+  if (measure && buffer == NULL)
+    status = QL_STATUS_NO_MEMORY;
+  if (measure && status == QL_STATUS_OK)
+    status = ql_tensor_init_2d(&w, buffer, QL_DTYPE_F32, view.rows, view.cols);
+  if (measure && status == QL_STATUS_OK)
+    status = ql_dequantize(c->s->ctx, q, &w, &c->s->error);
+  if (measure && status == QL_STATUS_OK)
+    status = outliers_measure(c->s->ctx, &w, &f->outliers, &c->s->error);
+  free(buffer);
+  ql_qmat_destroy(q);
+  return status;
+}
+
+static ql_status measure_float(checkpoint *c, size_t index, const ql_file_info *info,
+                               layer_facts *f, int measure)
+{
+  f->rows = info->shape[0];
+  f->cols = info->shape[1];
+  f->kind = ql_dtype_name(info->dtype);
+  f->bits = (int32_t)ql_dtype_bits(info->dtype);
+  f->bits_per_weight = f->bits;
+  if (!measure)
+    return QL_STATUS_OK;
+  ql_tensor t;
+  ql_status status = ql_file_tensor(c->file, index, &t, &c->s->error);
+  if (status == QL_STATUS_OK)
+    status = outliers_measure(c->s->ctx, &t, &f->outliers, &c->s->error);
+  ql_file_release(c->file, index);
+  return status;
+}
+
+/* *is_layer: the tensor is a matrix of weights or the codes of one. */
+static ql_status layer_of(checkpoint *c, size_t index, const ql_file_info *info, int measure,
+                          layer_facts *f, int *is_layer)
+{
+  const size_t length = quantized_layer(info->name);
+  const int quantized =
+      length > 0 && length < sizeof f->name && c->has_config && c->config.quant.format != 0;
+  *f = (layer_facts){0};
+  *is_layer = quantized || (is_float(info->dtype) && info->rank == 2 && length == 0 &&
+                            strstr(info->name, ".scales") == NULL);
+  if (!*is_layer)
+    return QL_STATUS_OK;
+  snprintf(f->name, sizeof f->name, "%.*s", quantized ? (int)length : (int)strlen(info->name),
+           info->name);
+  return quantized ? measure_quantized(c, f, measure) : measure_float(c, index, info, f, measure);
+}
+
+static json_t *shape_json(const ql_file_info *info)
+{
+  json_t *shape = json_array();
+  for (int32_t axis = 0; axis < info->rank; axis++)
+    json_array_append_new(shape, json_integer((json_int_t)info->shape[axis]));
+  return shape;
+}
+
+static json_t *layer_json(const layer_facts *f, int measure)
+{
+  json_t *object = json_pack(
+      "{s:s, s:[I,I], s:s, s:i, s:I, s:f}", "name", f->name, "shape", (json_int_t)f->rows,
+      (json_int_t)f->cols, "kind", f->kind, "bits", (int)f->bits, "group_size",
+      f->group == 0 ? (json_int_t)-1 : (json_int_t)f->group, "bits_per_weight", f->bits_per_weight);
+  const outliers *o = &f->outliers;
+  if (measure)
+    json_object_update_new(object,
+                           json_pack("{s:f, s:f, s:f, s:f, s:f, s:I}", "absmax", o->absmax, "rms",
+                                     o->rms, "absmax_over_rms", o->rms > 0 ? o->absmax / o->rms : 0,
+                                     "kurtosis", o->kurtosis, "beyond_6_sigma", o->beyond,
+                                     "not_finite", (json_int_t)o->not_finite));
+  return object;
+}
+
+static void print_layer(const layer_facts *f, int measure)
+{
+  const outliers *o = &f->outliers;
+  char group[24] = "-";
+  if (f->group != 0)
+    snprintf(group, sizeof group, "%zu", f->group);
+  printf("%-36s %6zu x %-6zu %-7s %6.3f %5s", f->name, f->rows, f->cols, f->kind,
+         f->bits_per_weight, group);
+  if (measure)
+    printf(" %9.3g %7.2f %8.2f %9.2e", o->rms, o->rms > 0 ? o->absmax / o->rms : 0, o->kurtosis,
+           o->beyond);
+  if (o->not_finite > 0)
+    printf("  %llu values are NaN or Inf", (unsigned long long)o->not_finite);
+  putchar('\n');
+}
+
+/* Sums over all tensors, and the two lists of the JSON output. */
+typedef struct listing {
+  json_t *tensors, *layers;
+  uint64_t bytes;
+} listing;
+
+static ql_status list_one(checkpoint *c, size_t index, int measure, int json, listing *list)
+{
+  ql_file_info info = {.struct_size = sizeof info};
+  layer_facts facts;
+  int is_layer;
+  ql_status status = ql_file_info_at(c->file, index, &info);
+  if (status == QL_STATUS_OK)
+    status = layer_of(c, index, &info, measure, &facts, &is_layer);
+  if (status != QL_STATUS_OK) {
+    if (c->s->error.tensor[0] == '\0')
+      snprintf(c->s->error.tensor, sizeof c->s->error.tensor, "%s", info.name);
+    return status;
+  }
+  list->bytes += info.bytes;
+  if (json)
+    json_array_append_new(list->tensors,
+                          json_pack("{s:s, s:s, s:o, s:I, s:s}", "name", info.name, "dtype",
+                                    ql_dtype_name(info.dtype), "shape", shape_json(&info), "bytes",
+                                    (json_int_t)info.bytes, "file", info.path));
+  if (json && is_layer)
+    json_array_append_new(list->layers, layer_json(&facts, measure));
+  else if (is_layer)
+    print_layer(&facts, measure);
+  return QL_STATUS_OK;
+}
+
+static void print_tensors(const checkpoint *c)
+{
+  puts("\ntensors");
+  for (size_t i = 0; i < ql_file_count(c->file); i++) {
+    ql_file_info info = {.struct_size = sizeof info};
+    if (ql_file_info_at(c->file, i, &info) != QL_STATUS_OK)
+      continue;
+    printf("%-44s %-5s [", info.name, ql_dtype_name(info.dtype));
+    for (int32_t axis = 0; axis < info.rank; axis++)
+      printf("%s%zu", axis > 0 ? ", " : "", info.shape[axis]);
+    printf("] %llu bytes\n", (unsigned long long)info.bytes);
+  }
+}
+
+static json_t *config_json(const checkpoint *c)
+{
+  static const char *const archs[] = {"llama", "mistral", "qwen2", "qwen3"};
+  const qle_config *m = &c->config;
+  if (!c->has_config)
+    return json_null();
+  return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "architecture", archs[m->arch],
+                   "hidden", (json_int_t)m->hidden, "ffn", (json_int_t)m->ffn, "layers",
+                   (json_int_t)m->layers, "heads", (json_int_t)m->heads, "kv_heads",
+                   (json_int_t)m->kv_heads, "head_dim", (json_int_t)m->head_dim, "vocab",
+                   (json_int_t)m->vocab, "context", (json_int_t)m->context);
+}
+
+static const char *format_of(const checkpoint *c)
+{
+  if (!c->has_config || c->config.quant.format == QL_FORMAT_NONE)
+    return "float";
+  return c->config.quant.format == QL_FORMAT_GPTQ ? "gptq" : "gptq_v2";
+}
+
+static int print_summary(const checkpoint *c, const char *path, const listing *list, int json)
+{
+  char size[32];
+  if (json)
+    return print_json(json_pack("{s:s, s:s, s:I, s:I, s:o, s:O, s:O}", "model", path, "format",
+                                format_of(c), "bytes", (json_int_t)list->bytes, "tensor_count",
+                                (json_int_t)ql_file_count(c->file), "config", config_json(c),
+                                "layers", list->layers, "tensors", list->tensors));
+  print_tensors(c);
+  printf("\n%zu tensors, %s, format %s\n", ql_file_count(c->file),
+         human_bytes((double)list->bytes, size, sizeof size), format_of(c));
+  return finish_stdout();
+}
+
+static ql_status list_all(checkpoint *c, const inspect_arguments *a, listing *list)
+{
+  const int measure = !a->no_statistics, json = a->common.json;
+  if (!json)
+    printf("%-36s %15s %-7s %6s %5s%s\n", "layer", "shape", "kind", "bits/w", "group",
+           measure ? "       rms max/rms kurtosis   >6sigma" : "");
+  const size_t count = ql_file_count(c->file);
+  for (size_t i = 0; i < count; i++) {
+    if (c->s->events.progress(c->s, "inspecting", (double)i / (double)count) != 0)
+      return QL_STATUS_CANCELLED;
+    session_clear(c->s);
+    const ql_status status = list_one(c, i, measure, json, list);
+    if (status != QL_STATUS_OK)
+      return status;
+  }
+  return QL_STATUS_OK;
+}
+
+static int run(void *arguments)
+{
+  const inspect_arguments *a = arguments;
+  session s;
+  int code = session_open(&s, &a->common);
+  if (code != 0)
+    return code;
+  checkpoint c;
+  listing list = {json_array(), json_array(), 0};
+  ql_status status = open_checkpoint(&s, a->common.operand, &c);
+  if (status == QL_STATUS_OK)
+    status = list_all(&c, a, &list);
+  code = status == QL_STATUS_OK ? print_summary(&c, a->common.operand, &list, a->common.json)
+                                : session_fail(&s, status);
+  json_decref(list.tensors);
+  json_decref(list.layers);
+  close_checkpoint(&c);
+  session_close(&s);
+  return code;
+}
+
+const command command_inspect = {
+    "inspect",
+    "MODEL",
+    "MODEL [OPTION]...",
+    "list tensors and find outliers",
+    "Lists the tensors of a model directory or a safetensors file, and for each matrix of weights "
+    "its storage and what makes it hard to quantize: the largest magnitude over the root mean "
+    "square, the kurtosis (3 for a normal distribution) and the share of values beyond six "
+    "standard "
+    "deviations. Quantized layers are measured as they are after dequantization.",
+    "  # what is in a checkpoint\n"
+    "  ql inspect llama-4bit\n",
+    rows,
+    sizeof(inspect_arguments),
+    run};

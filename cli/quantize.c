@@ -1,0 +1,357 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "quantize.h"
+#include "commands.h"
+#include "common.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct quantize_arguments {
+  common common;
+  const char *out, *calib;
+  int method, asym, order, format, overwrite;
+  int64_t bits, group, calib_tokens, seq_len, seed;
+  double damp, mse;
+  text_list skip, layer;
+} quantize_arguments;
+
+#define O(member) offsetof(quantize_arguments, member)
+
+static const option_row rows[] = {
+    {"output", 'o', OPTION_FILE, O(out), 0, "OUT", 0, 0, NULL, NULL,
+     "Directory to write; must not exist. Required."},
+    {"method", 0, OPTION_CHOICE, O(method), 0, "rtn|gptq", 0, 0, "gptq", NULL,
+     "rtn rounds each weight to the nearest level: fast, no calibration. gptq makes up for the "
+     "error of each column in the columns after it, so that outputs on calibration text change "
+     "little."},
+    {"bits", 'b', OPTION_INT, O(bits), 0, "B", 2, 8, "4", NULL,
+     "Bits of a weight: 2, 3, 4 or 8 in the formats gptq and gptq_v2."},
+    {"group-size", 'g', OPTION_INT, O(group), 0, "G", -1, 1 << 20, "128", NULL,
+     "Weights of a row that share a scale; -1 is the whole row. Smaller is better and bigger on "
+     "disk."},
+    {"sym", 0, OPTION_FLAG, O(asym), 0, NULL, 0, 0, NULL, "yes",
+     "Symmetric grid: no zero point of its own. What most programs run fastest."},
+    {"asym", 0, OPTION_FLAG, O(asym), 1, NULL, 0, 0, NULL, NULL,
+     "Asymmetric grid: a zero point per group; better below 4 bits."},
+    {"act-order", 0, OPTION_CHOICE, O(order), 0, "none|act|static|group-aware", 0, 0, "group-aware",
+     NULL,
+     "Order in which gptq takes columns. act: the most active first, which costs an index "
+     "(desc_act) "
+     "when run; static: the same with groups left in place; group-aware: whole groups, the most "
+     "active first, at no cost when run."},
+    {"damp", 0, OPTION_REAL, O(damp), 0, "F", 0, 1, "0.01", NULL,
+     "Damping of gptq, relative to the mean of the Hessian's diagonal. Raised where it does not "
+     "suffice, which is reported."},
+    {"mse", 0, OPTION_REAL, O(mse), 0, "F", 0, 10, "0", "0: no search",
+     "Search the range of each group for the least sum of |error|^F; 2.4 is usual."},
+    {"calib", 0, OPTION_FILE, O(calib), 0, "FILE", 0, 0, NULL, "text that the model generates",
+     "Calibration text for gptq: plain text, or .jsonl with a \"text\" in each line. Windows are "
+     "chosen by the seed where there is more than needed. '-' is standard input."},
+    {"calib-tokens", 0, OPTION_INT, O(calib_tokens), 0, "N", 0, 1e12, "0", "128 sequences",
+     "Calibration tokens in all."},
+    {"seq-len", 0, OPTION_INT, O(seq_len), 0, "N", 0, 1 << 24, "0",
+     "the model's context, at most 2048", "Tokens of a calibration sequence."},
+    {"seed", 0, OPTION_INT, O(seed), 0, "S", 0, 9e15, "0", NULL,
+     "Of all randomness: generated text, choice of windows, self-checks."},
+    {"format", 0, OPTION_CHOICE, O(format), 0, "auto|gptq|gptq_v2", 0, 0, "auto",
+     "gptq with --sym, gptq_v2 with --asym",
+     "Storage format. gptq stores zero points less one, so with --asym its zero points are kept "
+     "above 0."},
+    {"skip", 0, OPTION_LIST, O(skip), 0, "REGEX", 0, 0, NULL, NULL,
+     "Leave layers whose name matches (PCRE2, anywhere in the name) as they are. May be repeated; "
+     "stronger than --layer."},
+    {"layer", 0, OPTION_LIST, O(layer), 0, "REGEX:bits=B,group=G", 0, 0, NULL, NULL,
+     "Other bits or group size for matching layers. May be repeated: the first match wins."},
+    {"overwrite", 0, OPTION_FLAG, O(overwrite), 1, NULL, 0, 0, NULL, NULL,
+     "Replace OUT if it exists, once all of the new one is complete."},
+    {0},
+};
+
+/* ",bits=3,group=64" into a rule; 0 when it is not of that form. */
+static int parse_settings(char *text, qle_rule *rule)
+{
+  for (char *save = NULL, *part = strtok_r(text, ",", &save); part != NULL;
+       part = strtok_r(NULL, ",", &save)) {
+    char *end, *equals = strchr(part, '=');
+    if (equals == NULL)
+      return 0;
+    *equals = '\0';
+    const long value = strtol(equals + 1, &end, 10);
+    if (end == equals + 1 || *end != '\0')
+      return 0;
+    if (strcmp(part, "bits") == 0 && value >= 2 && value <= 8)
+      rule->bits = (int32_t)value;
+    else if (strcmp(part, "group") == 0 && value >= -1 && value <= 1 << 20)
+      rule->group = value < 0 ? 0 : value;
+    else
+      return 0;
+  }
+  return rule->bits != 0 || rule->group >= 0;
+}
+
+/* One --layer; its text is cut into the pattern and the settings, in a copy that rule->pattern
+ * owns. */
+static int parse_layer(const char *text, qle_rule *rule)
+{
+  char *copy = strdup(text);
+  char *colon = copy == NULL ? NULL : strrchr(copy, ':');
+  *rule = (qle_rule){copy, 0, 0, -1};
+  if (colon != NULL)
+    *colon = '\0';
+  if (colon != NULL && colon != copy && parse_settings(colon + 1, rule))
+    return 0;
+  return usage_error("quantize",
+                     "option '--layer': '%s' is not allowed; give a pattern, a colon and bits=2..8 "
+                     "or group=N or both, as 'down_proj:bits=8,group=64'",
+                     text);
+}
+
+static void free_rules(qle_rule *rules, const quantize_arguments *a)
+{
+  for (size_t i = 0; rules != NULL && i < a->layer.count; i++)
+    free((void *)(uintptr_t)rules[a->skip.count + i].pattern);
+  free(rules);
+}
+
+/* --skip first, then --layer; in *out, freed with free_rules. */
+static int make_rules(const quantize_arguments *a, qle_rule **out)
+{
+  qle_rule *rules = calloc(a->skip.count + a->layer.count + 1, sizeof *rules);
+  *out = rules;
+  if (rules == NULL)
+    return EXIT_FAILED;
+  for (size_t i = 0; i < a->skip.count; i++)
+    rules[i] = (qle_rule){a->skip.items[i], 1, 0, -1};
+  for (size_t i = 0; i < a->layer.count; i++) {
+    const int code = parse_layer(a->layer.items[i], &rules[a->skip.count + i]);
+    if (code != 0)
+      return code;
+  }
+  return 0;
+}
+
+static void print_head(void)
+{
+  printf("%-36s %4s %5s %9s %9s %11s %7s\n", "layer", "bits", "group", "error", "output", "loss",
+         "time");
+}
+
+/* error and output: relative, of the weights and of the layer's outputs on the calibration tokens.
+ */
+static void print_layer(const qle_layer_result *layer)
+{
+  char group[24] = "row", output[16] = "-", loss[16] = "-";
+  if (layer->skipped) {
+    printf("%-36s left as it is\n", layer->name);
+    return;
+  }
+  if (layer->group != 0)
+    snprintf(group, sizeof group, "%zu", layer->group);
+  if (layer->output_error >= 0) {
+    snprintf(output, sizeof output, "%.5f", layer->output_error);
+    snprintf(loss, sizeof loss, "%.5g", layer->gptq.loss);
+  }
+  printf("%-36s %4d %5s %9.5f %9s %11s %6.2fs\n", layer->name, (int)layer->bits, group,
+         layer->error, output, loss, layer->seconds);
+}
+
+static void on_layer(void *user, const qle_layer_result *layer)
+{
+  session *s = user;
+  if (s->options->json)
+    return;
+  session_clear(s);
+  print_layer(layer);
+  fflush(stdout);
+}
+
+static json_t *layer_json(const qle_layer_result *l)
+{
+  static const char *const outcomes[] = {"done", "damped", "starved", "not_positive"};
+  if (l->skipped)
+    return json_pack("{s:s, s:[I,I], s:b}", "name", l->name, "shape", (json_int_t)l->rows,
+                     (json_int_t)l->cols, "skipped", 1);
+  json_t *object =
+      json_pack("{s:s, s:[I,I], s:b, s:i, s:I, s:f, s:f, s:f}", "name", l->name, "shape",
+                (json_int_t)l->rows, (json_int_t)l->cols, "skipped", 0, "bits", (int)l->bits,
+                "group_size", l->group == 0 ? (json_int_t)-1 : (json_int_t)l->group,
+                "bits_per_weight", l->bits_per_weight, "error", l->error, "seconds", l->seconds);
+  if (l->output_error < 0)
+    return object;
+  const ql_gptq_report *g = &l->gptq;
+  json_object_update_new(
+      object, json_pack("{s:f, s:f, s:f, s:s, s:f, s:i, s:I, s:I}", "output_error", l->output_error,
+                        "loss", g->loss, "loss_check", g->loss_check, "outcome",
+                        outcomes[g->outcome], "damp", g->damp, "retries", (int)g->retries, "tokens",
+                        (json_int_t)g->tokens, "dead_columns", (json_int_t)g->dead));
+  return object;
+}
+
+static json_t *calibration_json(const quantize_arguments *a, const qle_quantize_result *r)
+{
+  if (r->sequences == 0)
+    return json_null();
+  return json_pack("{s:s, s:s*, s:I, s:I}", "source", r->calib_generated ? "generated" : "text",
+                   "file", a->calib, "sequences", (json_int_t)r->sequences, "seq_len",
+                   (json_int_t)r->seq_len);
+}
+
+static const char *const method_names[] = {"rtn", "gptq"};
+static const char *const order_names[] = {"none", "act", "static", "group-aware"};
+
+static json_t *result_json(const session *s, const quantize_arguments *a,
+                           const qle_quantize_options *o, const qle_quantize_result *r)
+{
+  json_t *layers = json_array();
+  for (size_t i = 0; i < r->layer_count; i++)
+    json_array_append_new(layers, layer_json(&r->layers[i]));
+  json_t *object = json_pack(
+      "{s:s, s:s, s:s, s:i, s:I, s:b, s:s, s:I, s:s, s:b}", "model", a->common.operand, "output",
+      a->out, "method", method_names[a->method], "bits", (int)o->grid.bits, "group_size",
+      o->grid.block_cols == 0 ? (json_int_t)-1 : (json_int_t)o->grid.block_cols, "sym", !a->asym,
+      "format", o->format == QL_FORMAT_GPTQ ? "gptq" : "gptq_v2", "seed", (json_int_t)a->seed,
+      "isa", ql_ctx_isa_name(s->ctx), "reproducible", a->common.reproducible);
+  if (a->method == QLE_METHOD_GPTQ)
+    json_object_update_new(
+        object, json_pack("{s:s, s:f}", "act_order", order_names[a->order], "damp", a->damp));
+  json_object_update_new(
+      object, json_pack("{s:f, s:o, s:o, s:I, s:I, s:f, s:f, s:f, s:I}", "mse", a->mse,
+                        "calibration", calibration_json(a, r), "layers", layers, "source_bytes",
+                        (json_int_t)r->source_bytes, "model_bytes", (json_int_t)r->model_bytes,
+                        "bits_per_weight", r->bits_per_weight, "model_bits_per_weight",
+                        r->model_bits_per_weight, "seconds", r->seconds, "peak_memory_bytes",
+                        (json_int_t)peak_memory()));
+  return object;
+}
+
+static void print_result(const quantize_arguments *a, const qle_quantize_result *r)
+{
+  char before[32], after[32], peak[32];
+  printf("\n%s: %s -> %s, %.3f bits per weight (%.3f over the whole model)\n", a->out,
+         human_bytes((double)r->source_bytes, before, sizeof before),
+         human_bytes((double)r->model_bytes, after, sizeof after), r->bits_per_weight,
+         r->model_bits_per_weight);
+  printf("%.1f s, peak memory %s\n", r->seconds, human_bytes(peak_memory(), peak, sizeof peak));
+}
+
+static qle_quantize_options make_options(const quantize_arguments *a, qle_rule *rules, session *s)
+{
+  const ql_grid_config grid = QL_GRID_CONFIG_INIT;
+  const ql_gptq_config gptq = QL_GPTQ_CONFIG_INIT;
+  const ql_writer_config writer = QL_WRITER_CONFIG_INIT;
+  qle_quantize_options o = {.method = (qle_method)a->method,
+                            .grid = grid,
+                            .gptq = gptq,
+                            .rules = rules,
+                            .rule_count = a->skip.count + a->layer.count,
+                            .calib = a->calib,
+                            .calib_tokens = (size_t)a->calib_tokens,
+                            .seq_len = (size_t)a->seq_len,
+                            .seed = (uint64_t)a->seed,
+                            .shard_bytes = writer.shard_bytes,
+                            .overwrite = a->overwrite,
+                            .reproducible = a->common.reproducible,
+                            .events = s->events};
+  o.events.layer = on_layer;
+  o.grid.bits = (int32_t)a->bits;
+  o.grid.kind = a->asym ? QL_GRID_ASYM : QL_GRID_SYM_CENTRED;
+  o.grid.block_cols = a->group <= 0 ? 0 : (size_t)a->group;
+  o.grid.mse_norm = a->mse;
+  o.gptq.order = (ql_gptq_order)a->order;
+  o.gptq.damp = a->damp;
+  o.gptq.seed = (uint64_t)a->seed;
+  static const ql_format formats[] = {QL_FORMAT_NONE, QL_FORMAT_GPTQ, QL_FORMAT_GPTQ_V2};
+  o.format = formats[a->format];
+  if (o.format == QL_FORMAT_NONE)
+    o.format = a->asym ? QL_FORMAT_GPTQ_V2 : QL_FORMAT_GPTQ;
+  return o;
+}
+
+/* Widths that the format cannot hold are refused before the model is even looked at. */
+static int check_bits(session *s, const qle_quantize_options *o)
+{
+  ql_grid_config grid = o->grid;
+  grid.zero_min = 1; /* what the plan asks of asymmetric grids in version 1 */
+  for (size_t i = 0; i <= o->rule_count; i++) {
+    grid.bits = i > 0 && o->rules[i - 1].bits != 0 ? o->rules[i - 1].bits : o->grid.bits;
+    grid.block_cols = 0;
+    if (ql_format_admits(o->format, &grid, 1024, 1024, 0, &s->error) == QL_STATUS_OK)
+      continue;
+    session_fail(s, QL_STATUS_UNSUPPORTED);
+    return EXIT_USAGE;
+  }
+  return 0;
+}
+
+static int quantize(session *s, const quantize_arguments *a, qle_rule *rules)
+{
+  const qle_quantize_options options = make_options(a, rules, s);
+  int code = check_bits(s, &options);
+  if (code != 0)
+    return code;
+  if (!a->common.json)
+    print_head();
+  qle_quantize_result result;
+  const ql_status status =
+      qle_quantize(s->ctx, a->common.operand, a->out, &options, &result, &s->error);
+  session_clear(s);
+  if (status == QL_STATUS_EXISTS)
+    snprintf(s->error.hint, sizeof s->error.hint,
+             "give another name after -o, or --overwrite to replace it");
+  if (status != QL_STATUS_OK) {
+    code = session_fail(s, status);
+  } else if (a->common.json) {
+    code = print_json(result_json(s, a, &options, &result));
+  } else {
+    print_result(a, &result);
+    code = finish_stdout();
+  }
+  qle_quantize_result_free(&result);
+  return code;
+}
+
+static int run(void *arguments)
+{
+  const quantize_arguments *a = arguments;
+  if (a->out == NULL)
+    return usage_error("quantize", "option '-o OUT' is missing: where to write");
+  if (a->group == 0)
+    return usage_error("quantize", "option '--group-size': '0' is not allowed; give a number of "
+                                   "weights, or -1 for the whole row");
+  qle_rule *rules = NULL;
+  session s;
+  int code = make_rules(a, &rules);
+  if (code == 0)
+    code = session_open(&s, &a->common);
+  if (code == 0) {
+    code = quantize(&s, a, rules);
+    session_close(&s);
+  }
+  free_rules(rules, a);
+  return code;
+}
+
+const command command_quantize = {
+    "quantize",
+    "MODEL",
+    "MODEL -o OUT [OPTION]...",
+    "make the weights of a model small",
+    "Reads the model in directory MODEL and writes it to the new directory OUT with the linear "
+    "layers of its decoder blocks in a few bits, in the GPTQ layout that transformers, vLLM and "
+    "GPTQModel load. Embedding, norms and head stay as they are.\n\n"
+    "Prints for each layer the relative error of its weights, that of its outputs on the "
+    "calibration "
+    "text, the loss that gptq minimizes and the time; then size, bits per weight, time and peak "
+    "memory.\n\n"
+    "The files written are the same bytes for any number of threads. Nothing appears under the "
+    "name "
+    "OUT before all of it is complete.",
+    "  # 4 bits, calibrated with text that the model writes itself\n"
+    "  ql quantize llama -o llama-4bit\n"
+    "  # 3 bits, calibrated with text of your own, more for some layers\n"
+    "  ql quantize llama -o llama-3bit --bits 3 --asym --calib my.txt \\\n"
+    "    --layer 'down_proj:bits=4' --skip 'layers\\.0\\.'\n",
+    rows,
+    sizeof(quantize_arguments),
+    run};
