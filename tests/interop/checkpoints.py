@@ -23,6 +23,9 @@ RECIPES = {
     "gptq2-row": ["--bits", "2", "--asym", "--group-size", "-1", "--act-order", "none"],
 }
 
+# Those that the light test makes.
+LIGHT = ["rtn4", "gptq4", "gptq4-asym-v1", "gptq3-asym-act", "gptq2-row"]
+
 
 def quantize(ql, model, out, recipe, text):
     """Little calibration: what is tested is the file, not the quality."""

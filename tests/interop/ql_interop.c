@@ -13,9 +13,9 @@
 /* What tests in other languages need of the library and the engine and `ql` does not show:
  *   ql_interop list CHECKPOINT OUT            names, types and shapes as JSON; their bytes to OUT
  *   ql_interop copy CHECKPOINT DIR BYTES      read and write again, shards of that many bytes
- *   ql_interop dequantize MODEL LAYER TYPE OUT    a GPTQ layer as F32, F16 or BF16
- *   ql_interop logits MODEL CHUNK OUT < TOKENS    f32 logits of all tokens, CHUNK of them a call
- *   ql_interop refuses CHECKPOINT             exit code 0 when it cannot be opened */
+ *   ql_interop dequantize MODEL TYPE OUT < LAYERS GPTQ layers as F32, F16 or BF16, one after the
+ * other ql_interop logits MODEL CHUNK OUT < TOKENS    f32 logits of all tokens, CHUNK of them a
+ * call ql_interop refuses CHECKPOINT             exit code 0 when it cannot be opened */
 
 typedef struct {
   ql_ctx *ctx;
@@ -161,8 +161,21 @@ static ql_status write_matrix(session *s, const ql_qmat *q, const char *type, co
   if (status == QL_STATUS_OK)
     status = ql_dequantize(s->ctx, q, &tensor, &s->error);
   if (status == QL_STATUS_OK)
-    status = write_bytes(out, "wb", data, bytes);
+    status = write_bytes(out, "ab", data, bytes);
   free(data);
+  return status;
+}
+
+static ql_status dequantize_layer(session *s, const qle_config *config, const ql_file *file,
+                                  const char *layer, char **arguments)
+{
+  qle_quant quant;
+  ql_qmat *q = NULL;
+  TRY(qle_config_layer_quant(config, layer, &quant, &s->error));
+  ql_status status = decode_layer(s, file, &quant, layer, &q);
+  if (status == QL_STATUS_OK)
+    status = write_matrix(s, q, arguments[1], arguments[2]);
+  ql_qmat_destroy(q);
   return status;
 }
 
@@ -170,17 +183,12 @@ static ql_status dequantize(session *s, char **arguments)
 {
   qle_config config;
   ql_file *file = NULL;
-  ql_qmat *q = NULL;
-  qle_quant quant;
+  char layer[200];
+  TRY(write_bytes(arguments[2], "wb", NULL, 0));
   TRY(qle_config_read(arguments[0], &config, &s->error));
-  ql_status status = qle_config_layer_quant(&config, arguments[1], &quant, &s->error);
-  if (status == QL_STATUS_OK)
-    status = ql_file_open(s->ctx, arguments[0], &file, &s->error);
-  if (status == QL_STATUS_OK)
-    status = decode_layer(s, file, &quant, arguments[1], &q);
-  if (status == QL_STATUS_OK)
-    status = write_matrix(s, q, arguments[2], arguments[3]);
-  ql_qmat_destroy(q);
+  ql_status status = ql_file_open(s->ctx, arguments[0], &file, &s->error);
+  while (status == QL_STATUS_OK && scanf("%199s", layer) == 1)
+    status = dequantize_layer(s, &config, file, layer, arguments);
   ql_file_close(file);
   qle_config_free(&config);
   return status;
@@ -234,7 +242,7 @@ static const struct {
   int arguments;
   ql_status (*run)(session *s, char **arguments);
 } commands[] = {
-    {"list", 2, list},     {"copy", 3, copy},       {"dequantize", 4, dequantize},
+    {"list", 2, list},     {"copy", 3, copy},       {"dequantize", 3, dequantize},
     {"logits", 3, logits}, {"refuses", 1, refuses},
 };
 

@@ -64,6 +64,19 @@ def load(folder):
     return tensors
 
 
+def dequantize(program, folder, shapes, dtype, work):
+    """GPTQ layers as the library reads them: name to array, from name to shape."""
+    out = pathlib.Path(work) / "dequantized"
+    run(program, "dequantize", folder, dtype, out, text="\n".join(shapes))
+    data, at, found = np.fromfile(out, dtype=DTYPES[dtype]), 0, {}
+    for layer, shape in shapes.items():
+        size = int(np.prod(shape))
+        found[layer] = data[at:at + size].reshape(shape)
+        at += size
+    assert at == len(data)
+    return found
+
+
 def logits(program, folder, tokens, work, vocab, chunk=0):
     out = pathlib.Path(work) / "logits.bin"
     run(program, "logits", folder, chunk, out, text=" ".join(map(str, tokens)))

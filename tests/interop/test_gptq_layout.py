@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 import gptq_layout
 import small_models
-from support import DTYPES, Checks, run
+from support import DTYPES, Checks, dequantize
 
 # Worked out by hand in the description of the layout: codes, bits, words.
 VECTORS = [([0, 1, 2, 3, 4, 5, 6, 7] * 4, 4, [0x76543210] * 4),
@@ -71,8 +71,7 @@ def main(program):
             exact = scales.astype(np.float64)[g_idx].T * (codes - zeros[g_idx].T)
             check.that(np.array_equal(gptq_layout.dequantize(parts, bits, v1), exact.astype(np.float32)), f"{name}: numpy")
             for dtype, numpy_type in DTYPES.items():
-                run(program, "dequantize", folder, layer, dtype, work / "out")
-                ours = np.fromfile(work / "out", dtype=numpy_type).reshape(rows, cols)
+                ours = dequantize(program, folder, {layer: (rows, cols)}, dtype, work)[layer]
                 # One rounding: from the product, which f64 holds exactly.
                 expected = exact.astype(np.float32).astype(numpy_type) if dtype == "F32" else exact.astype(numpy_type)
                 check.that(ours.tobytes() == expected.tobytes(), f"{name}: {dtype}")

@@ -22,7 +22,7 @@ import checkpoints
 import gptq_layout
 import small_models
 from in_transformers import open_float, perplexity
-from support import Checks, load, run
+from support import Checks, dequantize, load, run
 
 CTX = 128
 SMALL = 640  # tokens for gptqmodel
@@ -52,11 +52,11 @@ def open_gptq(folder):
 def check_gptqmodel(check, interop, name, folder, ids, expected, work):
     """Its weights are ours bit for bit in f16, the type that it dequantizes to."""
     model = open_gptq(folder)
-    for layer in gptq_layout.layers_of(load(folder)):
-        theirs = model.get_submodule(layer).dequantize_weight().numpy().T
-        run(interop, "dequantize", folder, layer, "F16", work / "out")
-        ours = np.fromfile(work / "out", dtype=np.float16).reshape(theirs.shape)
-        check.that(theirs.dtype == np.float16 and checkpoints.equal_bits(ours, theirs), f"{name}: gptqmodel: {layer}")
+    theirs = {layer: model.get_submodule(layer).dequantize_weight().numpy().T
+              for layer in gptq_layout.layers_of(load(folder))}
+    ours = dequantize(interop, folder, {layer: w.shape for layer, w in theirs.items()}, "F16", work)
+    for layer, w in theirs.items():
+        check.that(w.dtype == np.float16 and checkpoints.equal_bits(ours[layer], w), f"{name}: gptqmodel: {layer}")
     found = perplexity(model, ids, CTX)["perplexity"]
     check.that(abs(found / expected - 1) <= 2e-3, f"{name}: gptqmodel: perplexity {found} and {expected}")
     return found
