@@ -37,8 +37,9 @@ typedef struct run {
   ql_writer *writer;
   int32_t *tokens;
   size_t sequences, seq_len;
-  float *x;     /* [sequences * seq_len, hidden] */
-  size_t batch; /* sequences per step */
+  float *x;      /* [sequences * seq_len, hidden] */
+  size_t blocks; /* up to the last one that has anything to quantize */
+  size_t batch;  /* sequences per step */
   size_t *lengths;
   ql_kv **caches;
   double share, share_end; /* progress of the step that runs, as parts of the whole */
@@ -269,7 +270,7 @@ static ql_status gather_and_solve(run *r, size_t layer, qle_input input, ql_erro
 static ql_status calibrate_block(run *r, size_t layer, ql_error *error)
 {
   const pass finish_attention = {1, -1, NULL}, finish_mlp = {0, -1, NULL};
-  const double blocks = (double)r->config->layers;
+  const double blocks = (double)r->blocks;
   r->share_end = (double)layer / blocks;
   for (int input = 0; input < QLE_INPUTS; input++) {
     r->share = r->share_end;
@@ -280,7 +281,7 @@ static ql_status calibrate_block(run *r, size_t layer, ql_error *error)
   }
   r->share = r->share_end;
   r->share_end = (double)(layer + 1) / blocks;
-  return layer + 1 < r->config->layers ? run_pass(r, layer, &finish_mlp, error) : QL_STATUS_OK;
+  return layer + 1 < r->blocks ? run_pass(r, layer, &finish_mlp, error) : QL_STATUS_OK;
 }
 
 static void free_caches(run *r)
@@ -333,16 +334,30 @@ static ql_status start_calibration(run *r, const char *dir, ql_error *error)
   return qle_model_embed(r->model, r->tokens, rows, r->x, error);
 }
 
+static void find_last_block(run *r)
+{
+  r->blocks = r->config->layers;
+  while (r->blocks > 0) {
+    for (size_t i = 0; i < QLE_LINEARS; i++)
+      if (!planned(r, r->blocks - 1, (qle_linear)i)->skip)
+        return;
+    r->blocks--;
+  }
+}
+
 static ql_status quantize_gptq(run *r, const char *dir, ql_error *error)
 {
+  find_last_block(r);
   QLE_TRY(start_calibration(r, dir, error));
-  for (size_t layer = 0; layer < r->config->layers; layer++) {
+  for (size_t layer = 0; layer < r->blocks; layer++) {
     QLE_TRY(qle_block_load(r->model, layer, error));
     QLE_TRY(make_caches(r, error));
     QLE_TRY(calibrate_block(r, layer, error));
     free_caches(r);
     qle_block_unload(r->model, layer);
   }
+  for (size_t i = r->blocks * QLE_LINEARS; i < r->plan.count; i++)
+    QLE_TRY(finish_layer(r, &r->plan.layers[i], NULL, 0, 0, 0, error));
   return QL_STATUS_OK;
 }
 

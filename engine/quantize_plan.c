@@ -137,8 +137,11 @@ static ql_status fill_plan(const qle_config *config, const qle_quantize_options 
 {
   for (size_t i = 0; i < options->rule_count; i++)
     QLE_TRY(compile_rule(options->rules[i].pattern, &codes[i], error));
-  for (size_t i = 0; i < plan->count; i++)
+  size_t left = 0;
+  for (size_t i = 0; i < plan->count; i++) {
     QLE_TRY(fill_layer(config, options, codes, i, &plan->layers[i], error));
+    left += !plan->layers[i].skip;
+  }
   for (size_t i = 0; i < options->rule_count; i++) {
     if (codes[i].matches != 0)
       continue;
@@ -148,6 +151,8 @@ static ql_status fill_plan(const qle_config *config, const qle_quantize_options 
                    plan->layers[plan->count - 1].name);
     return QL_STATUS_INVALID_ARGUMENT;
   }
+  if (left == 0)
+    return qle_fail(error, QL_STATUS_INVALID_ARGUMENT, "all %zu layers are skipped", plan->count);
   return QL_STATUS_OK;
 }
 

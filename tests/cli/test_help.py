@@ -145,6 +145,7 @@ class Usage(CliTest):
         self.fails(USAGE, "quantize", MODEL, *out, "--skip", "lm_haed",
                    says=["lm_haed", "model.layers.0."])
         self.fails(USAGE, "quantize", MODEL, *out, "--layer", "nowhere:bits=3", says=["nowhere"])
+        self.fails(USAGE, "quantize", MODEL, *out, "--skip", ".", says=["all 42"])
 
     def test_short_forms_and_end_of_options(self):
         text = self.expect(OK, "run", "-p", "The", "-n3", "--", MODEL).out
