@@ -4,6 +4,7 @@
 #include "commands.h"
 #include "common.h"
 #include "eval_text.h"
+#include "util.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,14 +96,15 @@ static double model_bits_per_weight(const qle_size *size)
 static json_t *result_json(const session *s, const eval_arguments *a, const evaluation *e)
 {
   const qle_eval_result *r = &e->result;
-  json_t *object = json_pack("{s:s, s:s, s:f, s:I, s:I, s:I, s:I}", "model", a->common.operand,
-                             "text", a->text, "perplexity", r->perplexity, "tokens",
-                             (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "ctx",
-                             (json_int_t)e->options.ctx, "stride", (json_int_t)e->options.stride);
+  json_t *object =
+      json_pack("{s:o, s:o, s:f, s:I, s:I, s:I, s:I}", "model", qle_json_text(a->common.operand),
+                "text", qle_json_text(a->text), "perplexity", r->perplexity, "tokens",
+                (json_int_t)r->tokens, "windows", (json_int_t)r->windows, "ctx",
+                (json_int_t)e->options.ctx, "stride", (json_int_t)e->options.stride);
   if (e->ref != NULL)
-    json_object_update_new(object,
-                           json_pack("{s:s, s:f, s:f}", "ref", a->ref, "kl_divergence",
-                                     r->kl_divergence, "top1_agreement", r->top1_agreement));
+    json_object_update_new(object, json_pack("{s:o, s:f, s:f}", "ref", qle_json_text(a->ref),
+                                             "kl_divergence", r->kl_divergence, "top1_agreement",
+                                             r->top1_agreement));
   json_object_update_new(object, json_pack("{s:f, s:f, s:I, s:I, s:f, s:s}", "bits_per_weight",
                                            bits_per_weight(&e->size), "model_bits_per_weight",
                                            model_bits_per_weight(&e->size), "model_bytes",
@@ -134,8 +136,6 @@ static int run(void *arguments)
   const eval_arguments *a = arguments;
   if (a->text == NULL)
     return usage_error("eval", "option '--text FILE' is missing: what to predict");
-  if (a->ctx == 1)
-    return usage_error("eval", "option '--ctx': '1' is not allowed; give at least 2");
   if (a->ctx != 0 && a->stride > a->ctx)
     return usage_error("eval",
                        "option '--stride': '%lld' is not allowed; give at most the %lld of "

@@ -4,6 +4,7 @@
 #include "common.h"
 #include "config.h"
 #include "outliers.h"
+#include "util.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -77,7 +78,26 @@ static ql_status find_part(checkpoint *c, const char *layer, const char *part, q
   return status != QL_STATUS_OK ? status : ql_file_tensor(c->file, index, out, &c->s->error);
 }
 
-static ql_status decode_layer(checkpoint *c, const char *layer, ql_qmat **out)
+/* An error in a part of a layer names the layer and the file too. */
+static ql_status name_layer(checkpoint *c, const char *layer, ql_status status)
+{
+  ql_error *e = &c->s->error;
+  char why[sizeof e->text], name[512];
+  size_t index;
+  ql_file_info info = {.struct_size = sizeof info};
+  if (status == QL_STATUS_OK)
+    return status;
+  memcpy(why, e->text, sizeof why);
+  snprintf(e->text, sizeof e->text, "%.110s: %.260s", layer, why);
+  snprintf(e->tensor, sizeof e->tensor, "%s", layer);
+  snprintf(name, sizeof name, "%s.qweight", layer);
+  if (e->file[0] == '\0' && ql_file_find(c->file, name, &index, NULL) == QL_STATUS_OK &&
+      ql_file_info_at(c->file, index, &info) == QL_STATUS_OK)
+    snprintf(e->file, sizeof e->file, "%s", info.path);
+  return status;
+}
+
+static ql_status read_layer(checkpoint *c, const char *layer, ql_qmat **out)
 {
   static const char *const names[] = {"qweight", "qzeros", "scales", "g_idx"};
   const char *suffixes[4];
@@ -85,6 +105,9 @@ static ql_status decode_layer(checkpoint *c, const char *layer, ql_qmat **out)
   size_t count = 0;
   qle_quant quant;
   ql_status status = qle_config_layer_quant(&c->config, layer, &quant, &c->s->error);
+  if (status == QL_STATUS_OK && quant.format == QL_FORMAT_NONE)
+    status = qle_fail(&c->s->error, QL_STATUS_FORMAT,
+                      "qweight is there, but the configuration leaves the layer unquantized");
   for (size_t i = 0; i < 4 && status == QL_STATUS_OK; i++) {
     int found;
     status = find_part(c, layer, names[i], &tensors[count], &found);
@@ -96,6 +119,11 @@ static ql_status decode_layer(checkpoint *c, const char *layer, ql_qmat **out)
   const ql_format_decode_info info = {sizeof info, quant.bits, quant.symmetric, quant.group};
   return ql_format_decode(c->s->ctx, quant.format, &info, suffixes, tensors, count, out,
                           &c->s->error);
+}
+
+static ql_status decode_layer(checkpoint *c, const char *layer, ql_qmat **out)
+{
+  return name_layer(c, layer, read_layer(c, layer, out));
 }
 
 /* One line of the table of layers. */
@@ -235,9 +263,9 @@ static ql_status list_one(checkpoint *c, size_t index, int measure, int json, li
   list->bytes += info.bytes;
   if (json)
     json_array_append_new(list->tensors,
-                          json_pack("{s:s, s:s, s:o, s:I, s:s}", "name", info.name, "dtype",
+                          json_pack("{s:s, s:s, s:o, s:I, s:o}", "name", info.name, "dtype",
                                     ql_dtype_name(info.dtype), "shape", shape_json(&info), "bytes",
-                                    (json_int_t)info.bytes, "file", info.path));
+                                    (json_int_t)info.bytes, "file", qle_json_text(info.path)));
   if (json && is_layer)
     json_array_append_new(list->layers, layer_json(&facts, measure));
   else if (is_layer)
@@ -283,10 +311,10 @@ static int print_summary(const checkpoint *c, const char *path, const listing *l
 {
   char size[32];
   if (json)
-    return print_json(json_pack("{s:s, s:s, s:I, s:I, s:o, s:O, s:O}", "model", path, "format",
-                                format_of(c), "bytes", (json_int_t)list->bytes, "tensor_count",
-                                (json_int_t)ql_file_count(c->file), "config", config_json(c),
-                                "layers", list->layers, "tensors", list->tensors));
+    return print_json(json_pack("{s:o, s:s, s:I, s:I, s:o, s:O, s:O}", "model", qle_json_text(path),
+                                "format", format_of(c), "bytes", (json_int_t)list->bytes,
+                                "tensor_count", (json_int_t)ql_file_count(c->file), "config",
+                                config_json(c), "layers", list->layers, "tensors", list->tensors));
   print_tensors(c);
   printf("\n%zu tensors, %s, format %s\n", ql_file_count(c->file),
          human_bytes((double)list->bytes, size, sizeof size), format_of(c));

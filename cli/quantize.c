@@ -3,9 +3,11 @@
 #include "quantize.h"
 #include "commands.h"
 #include "common.h"
+#include "util.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct quantize_arguments {
   common common;
@@ -192,9 +194,9 @@ static json_t *calibration_json(const quantize_arguments *a, const qle_quantize_
 {
   if (r->sequences == 0)
     return json_null();
-  return json_pack("{s:s, s:s*, s:I, s:I}", "source", r->calib_generated ? "generated" : "text",
-                   "file", a->calib, "sequences", (json_int_t)r->sequences, "seq_len",
-                   (json_int_t)r->seq_len);
+  return json_pack("{s:s, s:o*, s:I, s:I}", "source", r->calib_generated ? "generated" : "text",
+                   "file", qle_json_text(a->calib), "sequences", (json_int_t)r->sequences,
+                   "seq_len", (json_int_t)r->seq_len);
 }
 
 static const char *const method_names[] = {"rtn", "gptq"};
@@ -207,8 +209,9 @@ static json_t *result_json(const session *s, const quantize_arguments *a,
   for (size_t i = 0; i < r->layer_count; i++)
     json_array_append_new(layers, layer_json(&r->layers[i]));
   json_t *object = json_pack(
-      "{s:s, s:s, s:s, s:i, s:I, s:b, s:s, s:I, s:s, s:b}", "model", a->common.operand, "output",
-      a->out, "method", method_names[a->method], "bits", (int)o->grid.bits, "group_size",
+      "{s:o, s:o, s:s, s:i, s:I, s:b, s:s, s:I, s:s, s:b}", "model",
+      qle_json_text(a->common.operand), "output", qle_json_text(a->out), "method",
+      method_names[a->method], "bits", (int)o->grid.bits, "group_size",
       o->grid.block_cols == 0 ? (json_int_t)-1 : (json_int_t)o->grid.block_cols, "sym", !a->asym,
       "format", o->format == QL_FORMAT_GPTQ ? "gptq" : "gptq_v2", "seed", (json_int_t)a->seed,
       "isa", ql_ctx_isa_name(s->ctx), "reproducible", a->common.reproducible);
@@ -284,6 +287,15 @@ static int check_bits(session *s, const qle_quantize_options *o)
   return 0;
 }
 
+/* --overwrite replaces a directory that looks like a checkpoint, nothing else. */
+static void hint_exists(session *s, const quantize_arguments *a)
+{
+  struct stat st;
+  const int replaceable = !a->overwrite && stat(a->out, &st) == 0 && S_ISDIR(st.st_mode);
+  snprintf(s->error.hint, sizeof s->error.hint, "give another name after -o%s",
+           replaceable ? ", or --overwrite to replace a checkpoint" : "");
+}
+
 static int quantize(session *s, const quantize_arguments *a, qle_rule *rules)
 {
   const qle_quantize_options options = make_options(a, rules, s);
@@ -297,8 +309,7 @@ static int quantize(session *s, const quantize_arguments *a, qle_rule *rules)
       qle_quantize(s->ctx, a->common.operand, a->out, &options, &result, &s->error);
   session_clear(s);
   if (status == QL_STATUS_EXISTS)
-    snprintf(s->error.hint, sizeof s->error.hint,
-             "give another name after -o, or --overwrite to replace it");
+    hint_exists(s, a);
   if (status != QL_STATUS_OK) {
     code = session_fail(s, status);
   } else if (a->common.json) {

@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "commands.h"
 #include "common.h"
+#include "eval_text.h"
 #include "generate.h"
 #include "tokenizer.h"
+#include "util.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -94,8 +96,12 @@ static ql_status generate(session *s, const run_arguments *a, qle_model *model, 
   size_t count = 0;
   ql_status status =
       qle_tokenizer_encode(t->tokenizer, a->prompt, strlen(a->prompt), &prompt, &count, &s->error);
-  if (status != QL_STATUS_OK)
+  if (status == QL_STATUS_OK)
+    status = qle_tokens_check(prompt, count, qle_model_config(model)->vocab, &s->error);
+  if (status != QL_STATUS_OK) {
+    free(prompt);
     return status;
+  }
   t->prompt = t->count = count;
   t->room = count + (size_t)a->count;
   t->ids = malloc(t->room * sizeof *t->ids);
@@ -129,18 +135,6 @@ static ql_status new_text(const stream *t, char **text, ql_error *error)
   return status;
 }
 
-/* JSON holds UTF-8 only; tokens may end or begin amid a character. */
-static json_t *lossy_string(char *text)
-{
-  json_t *string;
-  while ((string = json_string(text)) == NULL && *text != '\0') {
-    for (char *c = text; *c != '\0'; c++)
-      if ((unsigned char)*c >= 0x80)
-        *c = '?';
-  }
-  return string;
-}
-
 static int print_run(session *s, const run_arguments *a, stream *t, const timing *time)
 {
   if (!a->common.json) {
@@ -155,11 +149,11 @@ static int print_run(session *s, const run_arguments *a, stream *t, const timing
   const ql_status status = new_text(t, &text, &s->error);
   if (status != QL_STATUS_OK)
     return session_fail(s, status);
-  const int code = print_json(
-      json_pack("{s:s, s:s, s:o, s:I, s:I, s:f, s:f, s:s}", "model", a->common.operand, "prompt",
-                a->prompt, "text", lossy_string(text), "prompt_tokens", (json_int_t)t->prompt,
-                "tokens", (json_int_t)(t->count - t->prompt), "time_to_first_token", time->first,
-                "decode_tokens_per_second", time->rate, "isa", ql_ctx_isa_name(s->ctx)));
+  const int code = print_json(json_pack(
+      "{s:o, s:o, s:o, s:I, s:I, s:f, s:f, s:s}", "model", qle_json_text(a->common.operand),
+      "prompt", qle_json_text(a->prompt), "text", qle_json_text(text), "prompt_tokens",
+      (json_int_t)t->prompt, "tokens", (json_int_t)(t->count - t->prompt), "time_to_first_token",
+      time->first, "decode_tokens_per_second", time->rate, "isa", ql_ctx_isa_name(s->ctx)));
   free(text);
   return code;
 }

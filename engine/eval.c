@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "eval.h"
+#include "eval_text.h"
 #include "util.h"
 
 #include <math.h>
@@ -176,13 +177,7 @@ static ql_status check_arguments(const eval *e, const int32_t *tokens, size_t co
     return qle_fail(error, QL_STATUS_SHAPE,
                     "the reference has a vocabulary of %zu, the model one of %zu",
                     qle_model_config(e->ref)->vocab, e->vocab);
-  for (size_t i = 0; i < count; i++)
-    if (tokens[i] < 0 || (size_t)tokens[i] >= e->vocab)
-      return qle_fail(error, QL_STATUS_FORMAT,
-                      "token %d is not in the model's vocabulary of %zu: the tokenizer does not "
-                      "belong to this model",
-                      (int)tokens[i], e->vocab);
-  return QL_STATUS_OK;
+  return qle_tokens_check(tokens, count, e->vocab, error);
 }
 
 ql_status qle_eval(qle_model *model, qle_model *ref, const int32_t *tokens, size_t count,

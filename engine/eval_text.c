@@ -32,7 +32,12 @@ static ql_status fail_io(ql_error *error, const char *path, const char *what, in
 static ql_status grow(buffer *b, const char *path, ql_error *error)
 {
   const size_t room = b->room == 0 ? 65536 : 2 * b->room;
-  char *bytes = room <= 2 * TEXT_LIMIT ? realloc(b->bytes, room) : NULL;
+  if (room > TEXT_LIMIT) {
+    qle_fail(error, QL_STATUS_FORMAT, "%s: more than %zu bytes of text", path, b->room);
+    qle_error_file(error, path);
+    return QL_STATUS_FORMAT;
+  }
+  char *bytes = realloc(b->bytes, room);
   if (bytes == NULL)
     return qle_fail(error, QL_STATUS_NO_MEMORY, "%s: no memory for %zu bytes of text", path, room);
   b->bytes = bytes;
@@ -106,6 +111,7 @@ ql_status qle_text_read(const char *path, char **text, size_t *bytes, ql_error *
 {
   const int standard = strcmp(path, "-") == 0;
   const int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+  path = standard ? "standard input" : path;
   if (fd < 0)
     return fail_io(error, path, "cannot open", errno);
   buffer b = {NULL, 0, 0};
@@ -229,5 +235,16 @@ ql_status qle_text_tokens(const qle_tokenizer *tokenizer, const char *path, int3
   }
   *ids = list.ids;
   *count = list.count;
+  return QL_STATUS_OK;
+}
+
+ql_status qle_tokens_check(const int32_t *ids, size_t count, size_t vocab, ql_error *error)
+{
+  for (size_t i = 0; i < count; i++)
+    if (ids[i] < 0 || (size_t)ids[i] >= vocab)
+      return qle_fail(error, QL_STATUS_FORMAT,
+                      "token %d is not in the model's vocabulary of %zu: its tokenizer.json does "
+                      "not belong to it",
+                      (int)ids[i], vocab);
   return QL_STATUS_OK;
 }

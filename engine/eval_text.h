@@ -15,4 +15,8 @@ ql_status qle_text_read(const char *path, char **text, size_t *bytes, ql_error *
 ql_status qle_text_tokens(const qle_tokenizer *tokenizer, const char *path, int32_t **ids,
                           size_t *count, ql_error *error);
 
+/* QL_STATUS_FORMAT where a token is not below `vocab`, as of a tokenizer that belongs to another
+ * model. */
+ql_status qle_tokens_check(const int32_t *ids, size_t count, size_t vocab, ql_error *error);
+
 #endif

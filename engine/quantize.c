@@ -1,5 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
+#include "eval_text.h"
 #include "quantize_internal.h"
 #include "util.h"
 
@@ -128,6 +129,10 @@ static void report_outcome(const run *r, const qle_plan_layer *layer, const ql_g
   if (report->outcome == QL_GPTQ_DAMPED)
     qle_warn(events, "%s: damping raised to %g after %d failed factorizations", layer->name,
              report->damp, report->retries);
+  else if (report->outcome == QL_GPTQ_STARVED && (uint64_t)report->dead >= layer->cols)
+    qle_warn(events,
+             "%s: its inputs are zero on all calibration tokens; rounded to nearest instead",
+             layer->name);
   else if (report->outcome == QL_GPTQ_STARVED)
     qle_warn(events, "%s: only %llu calibration tokens; rounded to nearest instead", layer->name,
              (unsigned long long)report->tokens);
@@ -172,6 +177,18 @@ static ql_status replace_weight(run *r, const qle_plan_layer *layer, const ql_qm
   QLE_TRY(ql_pack(r->ctx, q, &packed, error));
   qle_block_replace(r->model, layer->layer, layer->which, packed);
   return QL_STATUS_OK;
+}
+
+/* Names the layer in an error. The hints of the library on numbers that a type cannot hold speak of
+ * grids that this output has not: what remains is to leave the layer alone. */
+static void blame_layer(const qle_plan_layer *layer, ql_status status, ql_error *error)
+{
+  if (status == QL_STATUS_OK || error == NULL)
+    return;
+  if (error->tensor[0] == '\0')
+    qle_error_tensor(error, layer->name);
+  if (status == QL_STATUS_NUMERIC)
+    qle_error_hint(error, "leave this layer in floating point with --skip '%s$'", layer->name);
 }
 
 static ql_status solve_gptq(run *r, const qle_plan_layer *layer, const ql_tensor *weight,
@@ -224,8 +241,7 @@ static ql_status solve_input(run *r, size_t layer, qle_input input, const ql_sta
       status = qle_block_weight(r->model, layer, l->which, &weight, &bias, error);
     if (status == QL_STATUS_OK)
       status = solve_gptq(r, l, &weight, factor, started, error);
-    if (status != QL_STATUS_OK && error != NULL && error->tensor[0] == '\0')
-      qle_error_tensor(error, l->name);
+    blame_layer(l, status, error);
   }
   ql_gptq_factor_destroy(factor);
   return status;
@@ -321,6 +337,7 @@ static ql_status start_calibration(run *r, const char *dir, ql_error *error)
 {
   QLE_TRY(qle_calibration_tokens(r->ctx, dir, r->options, r->seq_len, &r->tokens, &r->sequences,
                                  error));
+  QLE_TRY(qle_tokens_check(r->tokens, r->sequences * r->seq_len, r->config->vocab, error));
   r->result->sequences = r->sequences;
   r->result->seq_len = r->seq_len;
   r->result->calib_generated = r->options->calib == NULL;
@@ -386,8 +403,7 @@ static ql_status quantize_rtn(run *r, ql_error *error)
         qle_progress(&r->options->events, "quantizing", (double)i / (double)r->plan.count, error));
     const ql_status status =
         layer->skip ? finish_layer(r, layer, NULL, 0, 0, 0, error) : round_layer(r, layer, error);
-    if (status != QL_STATUS_OK && error != NULL && error->tensor[0] == '\0')
-      qle_error_tensor(error, layer->name);
+    blame_layer(layer, status, error);
     QLE_TRY(status);
   }
   return QL_STATUS_OK;

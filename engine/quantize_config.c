@@ -68,9 +68,9 @@ static json_t *calibration_facts(const qle_quantize_options *options, size_t seq
     return json_null();
   const char *file = options->calib == NULL ? NULL : strrchr(options->calib, '/');
   file = file == NULL ? options->calib : file + 1;
-  return json_pack("{s:s, s:s*, s:I, s:I, s:I}", "source", file == NULL ? "generated" : "text",
-                   "file", file, "sequences", (json_int_t)sequences, "seq_len", (json_int_t)seq_len,
-                   "seed", (json_int_t)options->seed);
+  return json_pack("{s:s, s:o*, s:I, s:I, s:I}", "source", file == NULL ? "generated" : "text",
+                   "file", qle_json_text(file), "sequences", (json_int_t)sequences, "seq_len",
+                   (json_int_t)seq_len, "seed", (json_int_t)options->seed);
 }
 
 /* Where this came from. No paths, times or host names: the file is a function of its inputs. */
@@ -143,6 +143,25 @@ static char *insert_member(const char *text, size_t size, const char *key, const
   return out;
 }
 
+/* The key is there already, as null: the file is written anew, with its members in their order. */
+static char *replace_member(json_t *config, const char *key, const char *value, size_t *out_size)
+{
+  if (json_object_set_new(config, key, json_loads(value, 0, NULL)) != 0)
+    return NULL;
+  char *out = json_dumps(config, JSON_INDENT(2));
+  *out_size = out == NULL ? 0 : strlen(out);
+  return out;
+}
+
+static char *edit_config(json_t *config, const char *text, size_t size, const char *value,
+                         size_t *out_size)
+{
+  static const char key[] = "quantization_config";
+  if (json_object_get(config, key) != NULL)
+    return replace_member(config, key, value, out_size);
+  return insert_member(text, size, key, value, json_object_size(config), out_size);
+}
+
 static ql_status put_config(ql_writer *writer, const char *dir, const char *quantization,
                             ql_error *error)
 {
@@ -160,8 +179,7 @@ static ql_status put_config(ql_writer *writer, const char *dir, const char *quan
   if (status == QL_STATUS_OK && !json_is_object(config))
     status = qle_fail(error, QL_STATUS_FORMAT, "%s is not a JSON object", path);
   if (status == QL_STATUS_OK) {
-    edited = insert_member(text, size, "quantization_config", quantization,
-                           json_object_size(config), &edited_size);
+    edited = edit_config(config, text, size, quantization, &edited_size);
     status = edited == NULL ? qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for config.json")
                             : ql_writer_put_file(writer, "config.json", edited, edited_size, error);
   }

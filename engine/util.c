@@ -205,3 +205,17 @@ ql_status qle_json_read(const char *path, size_t limit, size_t depth, json_t **o
   *out = value;
   return QL_STATUS_OK;
 }
+
+json_t *qle_json_text(const char *text)
+{
+  json_t *string = text == NULL ? NULL : json_string(text);
+  char *ascii = text == NULL || string != NULL ? NULL : strdup(text);
+  if (ascii == NULL)
+    return string;
+  for (char *c = ascii; *c != '\0'; c++)
+    if ((unsigned char)*c >= 0x80)
+      *c = '?';
+  string = json_string(ascii);
+  free(ascii);
+  return string;
+}

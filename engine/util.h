@@ -49,6 +49,10 @@ ql_status qle_file_read(const char *path, size_t limit, char **bytes, size_t *si
 ql_status qle_json_read(const char *path, size_t limit, size_t depth, json_t **out,
                         ql_error *error);
 
+/* A JSON string of any bytes, as of a file's name: where they are not UTF-8, "?" stands for each
+ * byte that is not ASCII. NULL for NULL. */
+json_t *qle_json_text(const char *text);
+
 /* Arithmetic on sizes that come from a file. true: *out holds the exact result. */
 static inline bool qle_mul(size_t a, size_t b, size_t *out)
 {

@@ -213,13 +213,26 @@ ql_status qle_vector_load(const qle_model *model, const char *name, size_t count
   return QL_STATUS_OK;
 }
 
-/* Names file and tensor in an error that a library call left. */
-static ql_status name_layer(const qle_linear_spec *spec, ql_status status, ql_error *error)
+/* Names file and layer in an error that a library call left; place and hint stay. */
+static ql_status name_layer(const qle_model *model, const qle_linear_spec *spec, const char *part,
+                            ql_status status, ql_error *error)
 {
-  if (status != QL_STATUS_OK && error != NULL) {
-    qle_fail(error, status, "%s: %s", spec->name, error->text);
-    qle_error_tensor(error, spec->name);
-  }
+  if (status == QL_STATUS_OK || error == NULL)
+    return status;
+  const ql_error was = *error;
+  char name[128];
+  size_t index;
+  ql_file_info info = {.struct_size = sizeof info};
+  qle_fail(error, status, "%s: %s", spec->name, was.text);
+  qle_error_tensor(error, spec->name);
+  error->row = was.row;
+  error->col = was.col;
+  error->cause = was.cause;
+  memcpy(error->hint, was.hint, sizeof error->hint);
+  snprintf(name, sizeof name, "%s.%s", spec->name, part);
+  if (ql_file_find(model->file, name, &index, NULL) == QL_STATUS_OK &&
+      ql_file_info_at(model->file, index, &info) == QL_STATUS_OK)
+    qle_error_file(error, info.path);
   return status;
 }
 
@@ -234,7 +247,7 @@ static ql_status pack_quantized(const qle_model *model, const qle_linear_spec *s
   if (status == QL_STATUS_OK)
     status = ql_pack(model->ctx, q, out, error);
   ql_qmat_destroy(q);
-  return name_layer(spec, status, error);
+  return name_layer(model, spec, "qweight", status, error);
 }
 
 static ql_status pack_float(const qle_model *model, const qle_linear_spec *spec,
@@ -243,7 +256,7 @@ static ql_status pack_float(const qle_model *model, const qle_linear_spec *spec,
   char name[128];
   snprintf(name, sizeof name, "%s.weight", spec->name);
   QLE_TRY(qle_check_finite(model, name, weight, error));
-  QLE_TRY(name_layer(spec, ql_pack_float(model->ctx, weight, out, error), error));
+  QLE_TRY(name_layer(model, spec, "weight", ql_pack_float(model->ctx, weight, out, error), error));
   size_t index;
   if (ql_file_find(model->file, name, &index, NULL) == QL_STATUS_OK)
     ql_file_release(model->file, index);

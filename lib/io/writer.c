@@ -59,6 +59,15 @@ static ql_status set_dir(ql_writer *w, const char *dir, ql_error *error)
   return QL_STATUS_OK;
 }
 
+/* Where the parent is at fault, that is the name that the caller knows. */
+static ql_status fail_mkdir(const ql_writer *w, int code, const char *path, ql_error *error)
+{
+  const bool parent =
+      code == ENOENT || code == ENOTDIR || code == EACCES || code == EPERM || code == EROFS;
+  return parent ? qli_io_errno(error, code, w->parent, "no directory can be created in it")
+                : qli_io_errno(error, code, path, "cannot be created");
+}
+
 /* A directory of a process that was killed and had our number must not stop us: some other name
  * is taken then. It may also belong to another writer of this process, so it stays. */
 static ql_status make_partial(ql_writer *w, ql_error *error)
@@ -76,7 +85,7 @@ static ql_status make_partial(ql_writer *w, ql_error *error)
     }
     ql_status status = QL_STATUS_OK;
     if (errno != EEXIST || i + 1 == TRIES)
-      status = qli_io_errno(error, errno, path, "cannot be created");
+      status = fail_mkdir(w, errno, path, error);
     qli_free(w->ctx, path);
     if (status != QL_STATUS_OK)
       return status;

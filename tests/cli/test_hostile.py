@@ -5,11 +5,12 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
 
-from cli_support import (CANCELLED, CliTest, FAILED, IO, LICENSE, MALFORMED, MODEL, NUMERIC, QL, QUICK,
+from cli_support import (CANCELLED, CliTest, FAILED, IO, LICENSE, MALFORMED, MODEL, NUMERIC, OK, QL, QUICK,
                          Safetensors, USAGE, main)
 
 
@@ -99,6 +100,79 @@ class Models(CliTest):
             (model / "config.json").write_text(text)
             self.refused(MALFORMED, model, ["config.json"])
 
+    def test_null_in_the_place_of_the_quantization(self):
+        model = self.copy_model()
+        self.edit_config(model, quantization_config=None)
+        out, _ = self.quantize("q", "--method", "rtn", model=model)
+        pairs = json.loads((out / "config.json").read_text(), object_pairs_hook=list)
+        self.assertEqual([k for k, _ in pairs].count("quantization_config"), 1)
+        self.expect(OK, "eval", out, "--text", LICENSE, "--ctx", "64", "--max-tokens", "64")
+
+    def test_tokenizer_of_another_model(self):
+        model = self.copy_model()
+        tokenizer = json.loads((model / "tokenizer.json").read_text())
+        tokenizer["model"]["vocab"]["x"] = 2100
+        (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+        (self.dir / "x.txt").write_text("x" + " a few words" * 50)
+        says = ["2100", "2048", "tokenizer.json"]
+        self.fails(MALFORMED, "quantize", model, "-o", self.dir / "q", "--calib", self.dir / "x.txt",
+                   "--seq-len", "64", says=says)
+        self.fails(MALFORMED, "eval", model, "--text", self.dir / "x.txt", "--ctx", "64", says=says)
+        self.fails(MALFORMED, "run", model, "-p", "x", says=says)
+
+    def test_broken_layers_of_a_quantized_model(self):
+        """Every message names file and layer, not only a part of some layer."""
+        layer = "model.layers.3.mlp.up_proj"
+        good, _ = self.quantize("good", "--method", "rtn", "--asym")
+        edits = {"g_idx": (b"\x09\0\0\0", "g_idx[0] is 9"), "scales": (b"\0\x7e", "NaN")}
+        for part, (value, says) in edits.items():
+            file = Safetensors(good / "model.safetensors")
+            begin = file.header[f"{layer}.{part}"]["data_offsets"][0]
+            file.body[begin : begin + len(value)] = value
+            broken = self.dir / part
+            shutil.copytree(good, broken)
+            file.save(broken / "model.safetensors")
+            code = MALFORMED if part == "g_idx" else NUMERIC
+            for command in (["inspect"], ["run", "-p", "x"]):
+                self.fails(code, *command, broken, says=[says, f"{layer}: ", "model.safetensors"])
+        self.edit_config(good, quantization_config={
+            "quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False,
+            "checkpoint_format": "gptq_v2", "dynamic": {"-:.*up_proj": {}}})
+        for command in (["inspect"], ["run", "-p", "x"]):
+            self.fails(MALFORMED, *command, good, says=["up_proj", "configuration"])
+        self.edit_config(good, quantization_config={
+            "quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True,
+            "checkpoint_format": "gptq_v2"})
+        self.fails(MALFORMED, "run", good, "-p", "x", says=["symmetric", "hint: "])
+
+    def test_weights_beyond_the_type_of_scales(self):
+        name = "model.layers.1.mlp.gate_proj"
+        model = self.copy_model()
+
+        def grow(file):
+            begin = file.header[f"{name}.weight"]["data_offsets"][0]
+            file.body[begin : begin + 2] = b"\x7f\x7f"  # 3.4e38
+
+        self.edit_tensors(model, grow)
+        out = ["-o", self.dir / "q", "--method", "rtn"]
+        self.fails(NUMERIC, "quantize", model, *out, says=[name, "F16", f"--skip '{name}$'"])
+        self.expect(OK, "quantize", model, *out, "--skip", f"{name}$")
+
+    def test_inputs_that_are_zero(self):
+        """A norm without gain: there are tokens enough, but they say nothing."""
+        model = self.copy_model()
+
+        def silence(file):
+            begin, end = file.header["model.layers.4.post_attention_layernorm.weight"]["data_offsets"]
+            file.body[begin:end] = bytes(end - begin)
+
+        self.edit_tensors(model, silence)
+        result = self.expect(OK, "quantize", model, "-o", self.dir / "q", "--json", *QUICK)
+        self.assertIn("layers.4.mlp.gate_proj: its inputs are zero", result.err)
+        outcomes = {l["name"]: l["outcome"] for l in result.json["layers"]}
+        self.assertEqual(outcomes["model.layers.4.mlp.gate_proj"], "starved")
+        self.assertEqual(outcomes["model.layers.4.self_attn.o_proj"], "done")
+
     def test_already_quantized(self):
         out, _ = self.quantize("q", "--method", "rtn")
         self.fails(FAILED, "quantize", out, "-o", self.dir / "qq", says=["quantized already"])
@@ -159,16 +233,35 @@ class Texts(CliTest):
 
 class Outputs(CliTest):
     def test_parent_is_missing(self):
-        self.fails(IO, "quantize", MODEL, "-o", self.dir / "a" / "b", "--method", "rtn",
-                   says=[str(self.dir / "a")])
+        result = self.fails(IO, "quantize", MODEL, "-o", self.dir / "a" / "b", "--method", "rtn",
+                            says=[str(self.dir / "a")])
+        self.assertNotIn("partial", result.err)
 
     def test_out_is_a_file(self):
         (self.dir / "q").write_text("precious")
         for options in ([], ["--overwrite"]):
             result = self.expect(FAILED, "quantize", MODEL, "-o", self.dir / "q", *QUICK, *options)
             self.assertIn(str(self.dir / "q"), result.err)
+            self.assertNotIn("overwrite", result.err)  # which would not help
         self.assertEqual((self.dir / "q").read_text(), "precious")
         self.assertEqual(os.listdir(self.dir), ["q"])
+
+    def test_names_that_are_not_utf8(self):
+        """After all the work is done is no time to find that JSON cannot hold a name."""
+        text = os.fsencode(self.dir) + b"/caf\xe9.txt"
+        out = os.fsdecode(os.fsencode(self.dir) + b"/\xe9")
+        with open(text, "wb") as file:
+            file.write(LICENSE.read_bytes())
+        options = ["--calib", os.fsdecode(text), "--calib-tokens", "512", "--seq-len", "64", "--json"]
+        report = self.expect(OK, "quantize", MODEL, "-o", out, *options).json
+        self.assertTrue(report["output"].endswith("/?"))
+        self.assertTrue(report["calibration"]["file"].endswith("/caf?.txt"))
+        with open(os.path.join(out, "quantize_config.json"), encoding="utf-8") as file:
+            meta = json.load(file)["meta"]
+        self.assertEqual((meta["calibration"]["file"], meta["seed"]), ("caf?.txt", 0))
+        self.expect(OK, "eval", out, "--text", os.fsdecode(text), "--ctx", "64", "--json",
+                    "--max-tokens", "64")
+        self.expect(OK, "run", out, "-p", os.fsdecode(b"\xff"), "-n", "1", "--json")
 
     def test_out_is_the_model(self):
         model = self.copy_model()
