@@ -20,12 +20,12 @@ typedef struct eval_arguments {
 static const option_row rows[] = {
     {"text", 0, OPTION_FILE, O(text), 0, "FILE", 0, 0, NULL, NULL,
      "The text to predict; '-' is standard input. Required."},
-    {"ctx", 0, OPTION_INT, O(ctx), 0, "N", 0, 1 << 24, "0", "the model's context, at most 2048",
+    {"ctx", 0, OPTION_INT, O(ctx), 0, "N", 2, 1 << 24, NULL, "the model's context, at most 2048",
      "Tokens of a window."},
-    {"stride", 0, OPTION_INT, O(stride), 0, "N", 0, 1 << 24, "0", "the same as --ctx",
+    {"stride", 0, OPTION_INT, O(stride), 0, "N", 1, 1 << 24, NULL, "the same as --ctx",
      "Tokens from the start of one window to that of the next. Where windows overlap only tokens "
      "that the window before has not seen are scored."},
-    {"max-tokens", 0, OPTION_INT, O(max_tokens), 0, "N", 0, 1e12, "0", "the whole text",
+    {"max-tokens", 0, OPTION_INT, O(max_tokens), 0, "N", 1, 1e12, NULL, "the whole text",
      "Use only this many tokens from the start of the text."},
     {"ref", 0, OPTION_FILE, O(ref), 0, "MODEL", 0, 0, NULL, NULL,
      "A model to compare with, usually the original: adds KL divergence and agreement."},

@@ -9,7 +9,7 @@
 #define O(member) offsetof(common, member)
 
 const option_row common_options[] = {
-    {"threads", 0, OPTION_INT, O(threads), 0, "N", 0, 4096, "0", "all available processors",
+    {"threads", 0, OPTION_INT, O(threads), 0, "N", 1, 4096, NULL, "all available processors",
      "Worker threads. Results do not depend on it."},
     {"isa", 0, OPTION_TEXT, O(isa), 0, "NAME", 0, 0, NULL, "auto: QL_ISA, else the best available",
      "Instruction set of the kernels, as 'ql version' lists them."},
@@ -88,12 +88,20 @@ static const option_row help_options[] = {
     {0},
 };
 
+static int unknown_command(const char *kind, const char *word)
+{
+  const char *close = command_closest(word);
+  if (close == NULL)
+    return usage_error(NULL, "unknown %s '%s'", kind, word);
+  return usage_error(NULL, "unknown %s '%s'; is it '%s'?", kind, word, close);
+}
+
 static int run_help(void *arguments)
 {
   const help_arguments *a = arguments;
   const command *c = a->common.operand != NULL ? command_find(a->common.operand) : NULL;
   if (a->common.operand != NULL && c == NULL)
-    return usage_error(NULL, "unknown command '%s'", a->common.operand);
+    return unknown_command("command", a->common.operand);
   if (a->man)
     help_man();
   else if (a->bash)
@@ -147,6 +155,6 @@ int main(int argc, char **argv)
     return run_command(&command_version, argc - 2, argv + 2);
   const command *c = command_find(argv[1]);
   if (c == NULL)
-    return usage_error(NULL, "unknown %s '%s'", argv[1][0] == '-' ? "option" : "command", argv[1]);
+    return unknown_command(argv[1][0] == '-' ? "option" : "command", argv[1]);
   return run_command(c, argc - 2, argv + 2);
 }

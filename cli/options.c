@@ -22,6 +22,12 @@ int usage_error(const char *command_name, const char *format, ...)
   return EXIT_USAGE;
 }
 
+/* The known word that is nearest to an unknown one. */
+typedef struct closest {
+  const char *name;
+  size_t distance;
+} closest;
+
 /* An option as it was written, for messages. */
 typedef struct given {
   const command *command;
@@ -95,9 +101,14 @@ static int store(const given *g, const char *text, void *arguments)
   void *slot = (char *)arguments + g->row->offset;
   switch (g->row->kind) {
   case OPTION_FLAG: *(int *)slot = g->row->value; return 0;
-  case OPTION_TEXT:
-  case OPTION_FILE: *(const char **)slot = text; return 0;
-  case OPTION_LIST: return store_item(g, text, slot);
+  case OPTION_TEXT: *(const char **)slot = text; return 0;
+  case OPTION_FILE:
+    if (text[0] == '\0')
+      return bad_value(g, text, "a name");
+    *(const char **)slot = text;
+    return 0;
+  case OPTION_LIST:
+    return text[0] == '\0' ? bad_value(g, text, g->row->arg) : store_item(g, text, slot);
   case OPTION_INT: return store_int(g, text, slot);
   case OPTION_REAL: return store_real(g, text, slot);
   case OPTION_CHOICE: return store_choice(g, text, slot);
@@ -115,6 +126,62 @@ static const option_row *find_row(const option_row *rows, const char *name, size
       return rows;
   }
   return NULL;
+}
+
+/* Edits (a character more, less or other) that make one word of the other; both are short. */
+static size_t distance(const char *a, size_t n, const char *b)
+{
+  enum { LONGEST = 32 };
+  size_t row[LONGEST + 1];
+  const size_t m = strlen(b);
+  if (n > LONGEST || m > LONGEST)
+    return LONGEST;
+  for (size_t j = 0; j <= m; j++)
+    row[j] = j;
+  for (size_t i = 1; i <= n; i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= m; j++) {
+      const size_t other = diagonal + (a[i - 1] != b[j - 1]);
+      const size_t one = 1 + (row[j] < row[j - 1] ? row[j] : row[j - 1]);
+      diagonal = row[j];
+      row[j] = other < one ? other : one;
+    }
+  }
+  return row[m];
+}
+
+/* At most half of the word differs, or it is the beginning. */
+static void consider(const char *word, size_t length, const char *name, closest *best)
+{
+  size_t d = distance(word, length, name);
+  if (length >= 3 && strncmp(name, word, length) == 0)
+    d = 0;
+  if (d < best->distance && 2 * d <= length) {
+    best->distance = d;
+    best->name = name;
+  }
+}
+
+const char *command_closest(const char *word)
+{
+  closest best = {NULL, (size_t)-1};
+  for (const command *const *c = commands; *c != NULL; c++)
+    consider(word, strlen(word), (*c)->name, &best);
+  return best.name;
+}
+
+static int unknown_option(const command *c, const char *dashes)
+{
+  closest best = {NULL, (size_t)-1};
+  const char *word = dashes + 2;
+  for (const option_row *r = c->options; dashes[1] == '-' && r->name != NULL; r++)
+    consider(word, strlen(word), r->name, &best);
+  for (const option_row *r = common_options; dashes[1] == '-' && r->name != NULL; r++)
+    consider(word, strlen(word), r->name, &best);
+  if (best.name == NULL)
+    return usage_error(c->name, "unknown option '%s'", dashes);
+  return usage_error(c->name, "unknown option '%s'; is it '--%s'?", dashes, best.name);
 }
 
 static const option_row *find_option(const command *c, const char *name, size_t length, char letter)
@@ -145,7 +212,7 @@ static int parse_option(const command *c, int argc, char **argv, int *at, void *
   char dashes[64];
   snprintf(dashes, sizeof dashes, "%.*s", is_long ? (int)length : 2, word);
   if (row == NULL)
-    return usage_error(c->name, "unknown option '%s'", dashes);
+    return unknown_option(c, dashes);
   const given g = {c, row, dashes};
   const char *value = equals != NULL ? equals + 1 : NULL;
   if (!is_long && word[2] != '\0')
@@ -179,6 +246,8 @@ int options_parse(const command *c, int argc, char **argv, void *arguments)
         return code;
     } else if (c->operand == NULL || shared->operand != NULL) {
       return usage_error(c->name, "unexpected argument '%s'", word);
+    } else if (word[0] == '\0') {
+      return usage_error(c->name, "%s is an empty text", c->operand);
     } else {
       shared->operand = word;
       at++;

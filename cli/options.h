@@ -64,6 +64,8 @@ extern const option_row common_options[];
 /* All commands; ends with one without a name. */
 extern const command *const commands[];
 const command *command_find(const char *name);
+/* The command whose name is close to that of none; NULL: there is no such. */
+const char *command_closest(const char *word);
 
 /* Exit codes, for help and manual page. */
 typedef struct exit_row {

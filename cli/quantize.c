@@ -50,9 +50,9 @@ static const option_row rows[] = {
     {"calib", 0, OPTION_FILE, O(calib), 0, "FILE", 0, 0, NULL, "text that the model generates",
      "Calibration text for gptq: plain text, or .jsonl with a \"text\" in each line. Windows are "
      "chosen by the seed where there is more than needed. '-' is standard input."},
-    {"calib-tokens", 0, OPTION_INT, O(calib_tokens), 0, "N", 0, 1e12, "0", "128 sequences",
+    {"calib-tokens", 0, OPTION_INT, O(calib_tokens), 0, "N", 1, 1e12, NULL, "128 sequences",
      "Calibration tokens in all."},
-    {"seq-len", 0, OPTION_INT, O(seq_len), 0, "N", 0, 1 << 24, "0",
+    {"seq-len", 0, OPTION_INT, O(seq_len), 0, "N", 1, 1 << 24, NULL,
      "the model's context, at most 2048", "Tokens of a calibration sequence."},
     {"seed", 0, OPTION_INT, O(seed), 0, "S", 0, 9e15, "0", NULL,
      "Of all randomness: generated text, choice of windows, self-checks."},

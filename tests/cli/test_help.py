@@ -89,6 +89,7 @@ class Usage(CliTest):
     def refused(self, *args, says=()):
         result = self.fails(USAGE, *args, says=says)
         self.assertEqual(result.out, "")
+        return result
 
     def test_nothing_given(self):
         result = self.expect(USAGE)
@@ -100,6 +101,31 @@ class Usage(CliTest):
         self.refused("help", "frobnicate", says=["frobnicate"])
         self.refused("quantize", MODEL, "--bit", "4", says=["--bit", "ql quantize --help"])
         self.refused("eval", MODEL, "-x", says=["-x"])
+
+    def test_close_names_are_suggested(self):
+        for words, close in [(["quantise"], "'quantize'"), (["evla"], "'eval'"),
+                             (["help", "quant"], "'quantize'"),
+                             (["eval", MODEL, "--max-token", "4"], "'--max-tokens'"),
+                             (["quantize", MODEL, "--groupsize", "64"], "'--group-size'"),
+                             (["quantize", MODEL, "--act_order=act"], "'--act-order'"),
+                             (["inspect", MODEL, "--thread", "2"], "'--threads'")]:
+            self.refused(*words, says=[f"is it {close}?"])
+        for words in (["z"], ["eval", MODEL, "-z"], ["eval", MODEL, "--", MODEL],
+                      ["eval", MODEL, "--" + "x" * 500]):
+            self.assertNotIn("is it", self.refused(*words).err)
+
+    def test_empty_words(self):
+        self.refused("inspect", "", says=["MODEL"])
+        self.refused("quantize", MODEL, "-o", "", says=["'-o'", "name"])
+        self.refused("eval", MODEL, "--text", "", says=["--text"])
+        self.refused("eval", MODEL, "--text", MODEL, "--ref", "", says=["--ref"])
+        self.refused("quantize", MODEL, "-o", self.dir / "o", "--skip", "", says=["--skip", "REGEX"])
+
+    def test_zero_is_not_the_default(self):
+        for option in ("--ctx", "--stride", "--max-tokens", "--threads"):
+            self.refused("eval", MODEL, "--text", MODEL, option, "0", says=[option, "'0'"])
+        for option in ("--calib-tokens", "--seq-len"):
+            self.refused("quantize", MODEL, "-o", self.dir / "o", option, "0", says=[option, "'0'"])
 
     def test_missing(self):
         self.refused("quantize", "-o", self.dir / "o", says=["MODEL"])
@@ -119,7 +145,7 @@ class Usage(CliTest):
             ("--bits", "9", "2 to 8"), ("--bits", "four", "2 to 8"), ("--bits", "4x", "2 to 8"),
             ("--bits", "", "2 to 8"), ("--group-size", "-2", "-1 to"), ("--group-size", "0", "-1"),
             ("--damp", "2", "0 to 1"), ("--damp", "nan", "0 to 1"), ("--method", "awq", "rtn|gptq"),
-            ("--act-order", "asc", "none|act|static|group-aware"), ("--threads", "-1", "0 to"),
+            ("--act-order", "asc", "none|act|static|group-aware"), ("--threads", "-1", "1 to 4096"),
             ("--seed", "99999999999999999999", "0 to"), ("--format", "gguf", "gptq_v2"),
             ("--layer", "down_proj", "bits="), ("--layer", "x:bits=9", "bits="),
             ("--layer", ":bits=4", "bits="), ("--layer", "x:colour=4", "bits="),
