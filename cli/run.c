@@ -43,33 +43,23 @@ typedef struct stream {
   ql_error *error;
 } stream;
 
-/* Length without a character that has begun at the end and lacks bytes. */
-static size_t whole_characters(const char *text, size_t bytes)
-{
-  size_t back = 0;
-  while (back < 3 && back < bytes && ((unsigned char)text[bytes - 1 - back] & 0xc0) == 0x80)
-    back++;
-  if (back == bytes)
-    return bytes;
-  const unsigned char lead = (unsigned char)text[bytes - 1 - back];
-  const size_t needs = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc0 ? 2 : 1;
-  return needs > back + 1 ? bytes - 1 - back : bytes;
-}
-
+/* Prints what is new; at the end also what was held back, a character that lacks bytes. */
 static ql_status print_new(stream *t, int last)
 {
   char *text = NULL;
-  size_t bytes = 0;
-  const ql_status status =
-      qle_tokenizer_decode(t->tokenizer, t->ids, t->count, 1, &text, &bytes, t->error);
+  size_t bytes = 0, begin = 0;
+  ql_status status;
+  if (last) {
+    status = qle_tokenizer_decode(t->tokenizer, t->ids, t->count, 1, &text, &bytes, t->error);
+    begin = t->printed < bytes ? t->printed : bytes;
+  } else {
+    status = qle_tokenizer_decode_next(t->tokenizer, t->ids, t->count, 1, &t->printed, &text,
+                                       &bytes, t->error);
+  }
   if (status != QL_STATUS_OK)
     return status;
-  const size_t end = last ? bytes : whole_characters(text, bytes);
-  if (end > t->printed) {
-    fwrite(text + t->printed, 1, end - t->printed, stdout);
-    fflush(stdout);
-    t->printed = end;
-  }
+  fwrite(text + begin, 1, bytes - begin, stdout);
+  fflush(stdout);
   free(text);
   return QL_STATUS_OK;
 }
@@ -121,17 +111,22 @@ static ql_status generate(session *s, const run_arguments *a, qle_model *model, 
 }
 
 /* Text of the new tokens: that of all less that of the prompt. */
-static ql_status new_text(const stream *t, char **text, ql_error *error)
+static ql_status new_text(const stream *t, json_t **text, ql_error *error)
 {
-  char *prompt = NULL;
-  size_t prompt_bytes = 0, bytes = 0;
+  char *first = NULL, *all = NULL;
+  size_t first_bytes = 0, bytes = 0;
   ql_status status =
-      qle_tokenizer_decode(t->tokenizer, t->ids, t->prompt, 1, &prompt, &prompt_bytes, error);
+      qle_tokenizer_decode(t->tokenizer, t->ids, t->prompt, 1, &first, &first_bytes, error);
   if (status == QL_STATUS_OK)
-    status = qle_tokenizer_decode(t->tokenizer, t->ids, t->count, 1, text, &bytes, error);
-  if (status == QL_STATUS_OK)
-    memmove(*text, *text + prompt_bytes, bytes - prompt_bytes + 1);
-  free(prompt);
+    status = qle_tokenizer_decode(t->tokenizer, t->ids, t->count, 1, &all, &bytes, error);
+  if (status == QL_STATUS_OK) {
+    /* A prompt that ends amid a character has become shorter; then both are in one. */
+    const size_t begin =
+        first_bytes <= bytes && memcmp(first, all, first_bytes) == 0 ? first_bytes : 0;
+    *text = json_stringn(all + begin, bytes - begin);
+  }
+  free(first);
+  free(all);
   return status;
 }
 
@@ -145,17 +140,15 @@ static int print_run(session *s, const run_arguments *a, stream *t, const timing
               t->count - t->prompt, time->first, time->rate);
     return status == QL_STATUS_OK ? finish_stdout() : session_fail(s, status);
   }
-  char *text = NULL;
+  json_t *text = NULL;
   const ql_status status = new_text(t, &text, &s->error);
   if (status != QL_STATUS_OK)
     return session_fail(s, status);
-  const int code = print_json(json_pack(
+  return print_json(json_pack(
       "{s:o, s:o, s:o, s:I, s:I, s:f, s:f, s:s}", "model", qle_json_text(a->common.operand),
-      "prompt", qle_json_text(a->prompt), "text", qle_json_text(text), "prompt_tokens",
-      (json_int_t)t->prompt, "tokens", (json_int_t)(t->count - t->prompt), "time_to_first_token",
-      time->first, "decode_tokens_per_second", time->rate, "isa", ql_ctx_isa_name(s->ctx)));
-  free(text);
-  return code;
+      "prompt", qle_json_text(a->prompt), "text", text, "prompt_tokens", (json_int_t)t->prompt,
+      "tokens", (json_int_t)(t->count - t->prompt), "time_to_first_token", time->first,
+      "decode_tokens_per_second", time->rate, "isa", ql_ctx_isa_name(s->ctx)));
 }
 
 static int run_model(session *s, const run_arguments *a)

@@ -280,6 +280,13 @@ class Run(CliTest):
         self.assertGreater(got["decode_tokens_per_second"], 0)
         self.assertGreater(got["time_to_first_token"], 0)
 
+    def test_any_bytes_come_out_the_same_in_both_forms(self):
+        """Tokens drawn at random hold parts of characters and NUL bytes."""
+        for seed in (6, 10):
+            args = ["run", MODEL, "-p", "The", "-n", "150", "--temp", "50", "--seed", seed]
+            plain, got = self.expect(OK, *args).out, self.expect(OK, *args, "--json").json
+            self.assertEqual("The" + got["text"] + "\n", plain)
+
     def test_sampling_follows_the_seed(self):
         texts = [self.expect(OK, "run", MODEL, "-p", "The", "-n", "16", "--temp", "1.5", "--seed",
                              seed).out for seed in (1, 1, 2)]
