@@ -219,7 +219,7 @@ int session_fail(session *s, ql_status status)
   session_clear(s);
   fprintf(stderr, "ql: %serror:%s %s\n", on, off,
           e->text[0] != '\0' ? e->text : ql_status_str(status));
-  if (e->file[0] != '\0')
+  if (e->file[0] != '\0' && strstr(e->text, e->file) == NULL)
     fprintf(stderr, "  file: %s\n", e->file);
   if (e->tensor[0] != '\0')
     fprintf(stderr, "  tensor: %s\n", e->tensor);

@@ -23,6 +23,7 @@ typedef struct session {
   qle_events events; /* progress and warnings to stderr */
   int bar;           /* stderr is a terminal: a bar */
   int bar_drawn;
+  int table_begun;            /* the head of a table is printed */
   double started, last_drawn; /* of the phase, of the last line */
   char phase[48];
 } session;

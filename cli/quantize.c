@@ -164,6 +164,9 @@ static void on_layer(void *user, const qle_layer_result *layer)
   if (s->options->json)
     return;
   session_clear(s);
+  if (!s->table_begun)
+    print_head();
+  s->table_begun = 1;
   print_layer(layer);
   fflush(stdout);
 }
@@ -302,8 +305,6 @@ static int quantize(session *s, const quantize_arguments *a, qle_rule *rules)
   int code = check_bits(s, &options);
   if (code != 0)
     return code;
-  if (!a->common.json)
-    print_head();
   qle_quantize_result result;
   const ql_status status =
       qle_quantize(s->ctx, a->common.operand, a->out, &options, &result, &s->error);

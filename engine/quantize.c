@@ -281,6 +281,13 @@ static ql_status gather_and_solve(run *r, size_t layer, qle_input input, ql_erro
   return status;
 }
 
+/* The next step takes the progress from where it is to `end`. */
+static void next_share(run *r, double end)
+{
+  r->share = r->share_end;
+  r->share_end = end;
+}
+
 /* The passes of a block in true sequence: each input is gathered with everything before it
  * quantized. */
 static ql_status calibrate_block(run *r, size_t layer, ql_error *error)
@@ -289,14 +296,15 @@ static ql_status calibrate_block(run *r, size_t layer, ql_error *error)
   const double blocks = (double)r->blocks;
   r->share_end = (double)layer / blocks;
   for (int input = 0; input < QLE_INPUTS; input++) {
-    r->share = r->share_end;
-    r->share_end = ((double)layer + step_ends[input]) / blocks;
-    if (input == QLE_INPUT_MLP)
+    const double end = ((double)layer + step_ends[input]) / blocks;
+    if (input == QLE_INPUT_MLP) {
+      next_share(r, (r->share_end + end) / 2);
       QLE_TRY(run_pass(r, layer, &finish_attention, error));
+    }
+    next_share(r, end);
     QLE_TRY(gather_and_solve(r, layer, (qle_input)input, error));
   }
-  r->share = r->share_end;
-  r->share_end = (double)(layer + 1) / blocks;
+  next_share(r, (double)(layer + 1) / blocks);
   return layer + 1 < r->blocks ? run_pass(r, layer, &finish_mlp, error) : QL_STATUS_OK;
 }
 

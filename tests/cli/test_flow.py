@@ -6,10 +6,12 @@ import json
 import math
 import os
 import re
+import shutil
 import struct
+import subprocess
 
-from cli_support import (CliTest, FAILED, LICENSE, MODEL, OK, QUICK, Safetensors, main, ql,
-                         runnable_isas)
+from cli_support import (CliTest, FAILED, LICENSE, MODEL, OK, QL, QUICK, Safetensors, main,
+                         ql, runnable_isas)
 
 EVAL = ["--text", LICENSE, "--ctx", "128", "--max-tokens", "1024"]
 
@@ -83,6 +85,23 @@ class Flow(CliTest):
         self.assertEqual(result.out.count("left as it is"), 6)
         self.assertRegex(result.out, r"4\.156 bits per weight")
         self.assertNotIn("\033", result.out + result.err)
+
+    def test_progress_on_a_terminal(self):
+        """A bar that only grows, and no trace of it at the end of a line of the table."""
+        if shutil.which("script") is None:
+            self.skipTest("no script(1) here")
+        command = f"{QL} quantize {MODEL} -o {self.dir}/q {' '.join(QUICK)} --calib-tokens 4096"
+        for env in ({}, {"NO_COLOR": "1"}):
+            out = subprocess.run(["script", "-qec", command + " --overwrite", "/dev/null"],
+                                 capture_output=True, env={**os.environ, **env, "TERM": "xterm"})
+            self.assertEqual(out.returncode, 0)
+            text = out.stdout.decode()
+            shown = [int(p) for p in re.findall(r"quantizing \[[#.]{24}\] +(\d+) %", text)]
+            self.assertGreater(len(shown), 1)
+            self.assertEqual(shown, sorted(shown))
+            lines = [l.split("\r\033[K")[-1] for l in text.split("\r\n")]
+            self.assertEqual(sum(l.startswith("model.layers.") for l in lines), 42)
+            self.assertFalse(any("%" in l for l in lines))
 
     def test_config_keeps_everything_and_adds(self):
         out, _ = self.quantize("q", "--method", "rtn", "--asym", "--bits", "3", "-g", "-1")
