@@ -35,6 +35,11 @@ case $json in
 '' | /*) ;;
 *) json=$PWD/$json ;;
 esac
+# Known now rather than after minutes.
+if [ -n "$json" ] && { [ -d "$json" ] || [ ! -w "$(dirname "$json")" ]; }; then
+  echo "$0: cannot write to $json" >&2
+  exit 1
+fi
 
 cd "$(dirname "$0")"
 # Debian's own tools, whatever a version manager has put before them on PATH.

@@ -22,7 +22,7 @@ typedef struct quantize_arguments {
 
 static const option_row rows[] = {
     {"output", 'o', OPTION_FILE, O(out), 0, "OUT", 0, 0, NULL, NULL,
-     "Directory to write; must not exist. Required."},
+     "Directory to write; must not exist, or be empty. Required."},
     {"method", 0, OPTION_CHOICE, O(method), 0, "rtn|gptq", 0, 0, "gptq", NULL,
      "rtn rounds each weight to the nearest level: fast, no calibration. gptq makes up for the "
      "error of each column in the columns after it, so that outputs on calibration text change "
