@@ -68,17 +68,19 @@ stage native -Dbuildtype=release -- --timeout-multiplier 3
 if [ "$mode" != quick ]; then
   CC=clang stage clang -Dbuildtype=debugoptimized -- --suite kernels --suite algo --suite format \
     --timeout-multiplier 5
-  # Leaks and overflows. Installation, interoperation and the checks of the source are the same there.
+  # Leaks and overflows. Installation, interoperation and the checks of the source are the same there;
+  # the tests that quantize many times would take too long.
   ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
     stage sanitize -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false -- \
-    --no-suite install --no-suite interop --no-suite checks --timeout-multiplier 10
+    --no-suite install --no-suite interop --no-suite checks --no-suite slow --timeout-multiplier 10
   TSAN_OPTIONS=halt_on_error=1 \
     stage tsan -Dbuildtype=debugoptimized -Db_sanitize=thread -Db_lundef=false -- \
-    --suite threads --timeout-multiplier 10
+    --suite threads --suite runtime --suite stats --suite linalg --suite kernels \
+    --timeout-multiplier 10
   stage runtime -Dbuildtype=release -Dquantizers=false -- --suite runtime --suite kernels \
     --timeout-multiplier 3
-  stage aarch64 --cross-file cross/aarch64-linux-gnu.ini -Dbuildtype=release -- --suite kernels \
-    --timeout-multiplier 20
+  stage aarch64 --cross-file cross/aarch64-linux-gnu.ini -Dbuildtype=release -Dquantizers=false \
+    -Dprograms=false -Dio=false -- --suite kernels --timeout-multiplier 20
 fi
 if [ "$mode" = full ]; then
   tests/interop/heavy/run.sh build-native
