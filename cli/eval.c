@@ -23,8 +23,8 @@ static const option_row rows[] = {
     {"ctx", 0, OPTION_INT, O(ctx), 0, "N", 2, 1 << 24, NULL, "the model's context, at most 2048",
      "Tokens of a window."},
     {"stride", 0, OPTION_INT, O(stride), 0, "N", 1, 1 << 24, NULL, "the same as --ctx",
-     "Tokens from the start of one window to that of the next. Where windows overlap only tokens "
-     "that the window before has not seen are scored."},
+     "Tokens from the start of one window to that of the next. Where windows overlap, a token "
+     "counts once for each window that scores it."},
     {"max-tokens", 0, OPTION_INT, O(max_tokens), 0, "N", 1, 1e12, NULL, "the whole text",
      "Use only this many tokens from the start of the text."},
     {"ref", 0, OPTION_FILE, O(ref), 0, "MODEL", 0, 0, NULL, NULL,
@@ -136,11 +136,6 @@ static int run(void *arguments)
   const eval_arguments *a = arguments;
   if (a->text == NULL)
     return usage_error("eval", "option '--text FILE' is missing: what to predict");
-  if (a->ctx != 0 && a->stride > a->ctx)
-    return usage_error("eval",
-                       "option '--stride': '%lld' is not allowed; give at most the %lld of "
-                       "--ctx",
-                       (long long)a->stride, (long long)a->ctx);
   session s;
   int code = session_open(&s, &a->common);
   if (code != 0)

@@ -21,7 +21,7 @@ typedef struct window {
   const int32_t *tokens;
   const float *logits, *ref; /* [ctx, vocab]; ref may be NULL */
   score *scores;             /* [ctx] */
-  size_t first, end, vocab;  /* positions to score: each predicts the token after it */
+  size_t end, vocab;         /* positions 0 .. end - 1 are scored: each predicts the next token */
 } window;
 
 /* log(sum(exp(x))), and the place of the largest. */
@@ -66,7 +66,7 @@ static void score_tile(void *arg, size_t index, size_t worker)
 {
   const window *w = arg;
   (void)worker;
-  const size_t from = w->first + index * TILE;
+  const size_t from = index * TILE;
   for (size_t at = from; at < from + TILE && at < w->end; at++)
     score_position(w, at);
 }
@@ -97,8 +97,8 @@ static ql_status forward(const eval *e, qle_model *model, ql_kv *cache, const in
   return qle_model_forward(model, &batch, tokens, 0, logits, error);
 }
 
-/* Scores positions from .. ctx - 1 of a window as targets. */
-static ql_status run_window(eval *e, const int32_t *tokens, size_t from, qle_eval_result *result,
+/* Scores all but the first token of a window. */
+static ql_status run_window(eval *e, const int32_t *tokens, qle_eval_result *result,
                             ql_error *error)
 {
   const size_t ctx = e->options->ctx;
@@ -107,11 +107,11 @@ static ql_status run_window(eval *e, const int32_t *tokens, size_t from, qle_eva
   result->seconds += now() - started;
   if (e->ref != NULL)
     QLE_TRY(forward(e, e->ref, e->ref_cache, tokens, e->ref_logits, error));
-  window w = {tokens,  e->logits, e->ref != NULL ? e->ref_logits : NULL, e->scores, from - 1,
-              ctx - 1, e->vocab};
-  const size_t count = w.end - w.first;
+  window w = {tokens,    e->logits, e->ref != NULL ? e->ref_logits : NULL,
+              e->scores, ctx - 1,   e->vocab};
+  const size_t count = w.end;
   ql_ctx_parallel_for(qle_model_ctx(e->model), (count + TILE - 1) / TILE, score_tile, &w);
-  for (size_t at = w.first; at < w.end; at++) {
+  for (size_t at = 0; at < w.end; at++) {
     e->nll += e->scores[at].nll;
     e->kl += e->scores[at].kl;
     e->agree += (uint64_t)e->scores[at].agrees;
@@ -127,11 +127,10 @@ static ql_status run_windows(eval *e, const int32_t *tokens, size_t count, qle_e
   const size_t ctx = e->options->ctx, stride = e->options->stride;
   for (size_t start = 0; start + ctx <= count; start += stride) {
     const qle_events *events = &e->options->events;
-    const size_t seen = start == 0 ? 0 : ctx - stride;
     if (events->progress != NULL &&
         events->progress(events->user, "evaluating", (double)start / (double)(count - ctx + 1)))
       return qle_fail(error, QL_STATUS_CANCELLED, "cancelled while evaluating");
-    QLE_TRY(run_window(e, tokens + start, seen == 0 ? 1 : seen, result, error));
+    QLE_TRY(run_window(e, tokens + start, result, error));
   }
   const double scored = (double)result->tokens;
   result->perplexity = exp(e->nll / scored);
@@ -163,10 +162,10 @@ static ql_status check_arguments(const eval *e, const int32_t *tokens, size_t co
                                  ql_error *error)
 {
   const size_t ctx = e->options->ctx, stride = e->options->stride;
-  if (ctx < 2 || stride < 1 || stride > ctx)
+  if (ctx < 2 || stride < 1)
     return qle_fail(error, QL_STATUS_INVALID_ARGUMENT,
-                    "windows of %zu tokens every %zu tokens: need 1 <= stride <= ctx and ctx >= 2",
-                    ctx, stride);
+                    "windows of %zu tokens every %zu tokens: need 1 <= stride and ctx >= 2", ctx,
+                    stride);
   if (count < ctx) {
     qle_fail(error, QL_STATUS_INVALID_ARGUMENT, "%zu tokens do not fill one window of %zu", count,
              ctx);

@@ -19,7 +19,7 @@ typedef struct qle_size {
 ql_status qle_model_size(const qle_model *model, qle_size *size, ql_error *error);
 
 typedef struct qle_eval_options {
-  size_t ctx, stride; /* 1 <= stride <= ctx, 2 <= ctx */
+  size_t ctx, stride; /* 1 <= stride, 2 <= ctx */
   qle_events events;
 } qle_eval_options;
 
@@ -32,9 +32,9 @@ typedef struct qle_eval_result {
   double tokens_per_second; /* prefill: windows * ctx / seconds */
 } qle_eval_result;
 
-/* Windows of ctx tokens begin at 0, stride, 2 stride, ...; a last partial one is dropped. In each,
- * the first token is not scored, nor, in all windows but the first, the ctx - stride tokens that
- * the window before has seen. ref may be NULL; it needs the same vocabulary. Log probabilities and
+/* Windows of ctx tokens begin at 0, stride, 2 stride, ...; a last partial one is dropped. Each
+ * window scores all its tokens but the first: where windows overlap, a token counts once for each
+ * that scores it. ref may be NULL; it needs the same vocabulary. Log probabilities and
  * sums are in double precision. */
 ql_status qle_eval(qle_model *model, qle_model *ref, const int32_t *tokens, size_t count,
                    const qle_eval_options *options, qle_eval_result *result, ql_error *error);

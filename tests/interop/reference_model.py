@@ -155,11 +155,11 @@ def windows(ids, ctx, stride):
     return [ids[start:start + ctx] for start in range(0, len(ids) - ctx + 1, stride)]
 
 
-def evaluate(model, ids, ctx, reference=None):
+def evaluate(model, ids, ctx, reference=None, stride=None):
     """What `ql eval` reports: perplexity, and against a reference KL(ref || model) in nats and how
     often both prefer the same token. A window's first token is not scored."""
     loss, count, kl, same = 0.0, 0, 0.0, 0
-    for window in windows(ids, ctx, ctx):
+    for window in windows(ids, ctx, stride or ctx):
         logp = log_softmax(model.forward(window))[:-1]
         targets = np.asarray(window[1:])
         loss -= logp[np.arange(len(targets)), targets].sum()

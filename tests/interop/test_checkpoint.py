@@ -88,11 +88,17 @@ def check_original(check, ql, source, ids, text, reference):
     found = evaluate(reference, ids, CTX)
     near(check, said["perplexity"], found["perplexity"], 1e-4, "original: perplexity")
     check.that(said["tokens"] == found["tokens"], "original: tokens")
-    # Strides and a context that do not divide the text.
+    # A context that does not divide the text, windows that overlap and windows with gaps.
     said = json.loads(run(ql, "eval", source, "--text", text, "--ctx", 50, "--max-tokens", 333, "--json"))
     found = evaluate(reference, ids[:333], 50)
     near(check, said["perplexity"], found["perplexity"], 1e-4, "original, context 50: perplexity")
     check.that(said["tokens"] == found["tokens"] == 6 * 49, "original, context 50: tokens")
+    for stride, count in ((20, 8), (70, 3)):
+        said = json.loads(run(ql, "eval", source, "--text", text, "--ctx", 50, "--stride", stride,
+                              "--max-tokens", 200, "--json"))
+        found = evaluate(reference, ids[:200], 50, stride=stride)
+        near(check, said["perplexity"], found["perplexity"], 1e-4, f"original, stride {stride}: perplexity")
+        check.that(said["tokens"] == found["tokens"] == count * 49, f"original, stride {stride}: tokens")
 
 
 def check_recorded(check, ql, source, text, golden):
