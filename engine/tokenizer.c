@@ -105,7 +105,7 @@ ql_status qle_key_check(const json_t *object, const char *known, const char *pat
   {
     if (!among(name, known))
       return qle_key_fail(error, QL_STATUS_UNSUPPORTED, path, key,
-                          "the key \"%.80s\" is not implemented", name);
+                          "the key \"%.80s\" is not supported", name);
   }
   return QL_STATUS_OK;
 }

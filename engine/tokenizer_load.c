@@ -7,7 +7,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* From the JSON to steps. What is not implemented is refused by name, never skipped: a tokenizer
+/* From the JSON to steps. What is unknown here is refused by name, never skipped: a tokenizer
  * that is nearly right gives a perplexity that is quite wrong. */
 
 #define GPT2_PATTERN \
@@ -133,7 +133,7 @@ static ql_status load_part(const loader *l, qle_steps *steps, const json_t *obje
   for (size_t i = 0; i < count; i++)
     if (strcmp(type, parts[i].type) == 0)
       return parts[i].load(l, steps, object, key);
-  return FAIL(l, QL_STATUS_UNSUPPORTED, key, "type \"%.80s\" is not implemented", type);
+  return FAIL(l, QL_STATUS_UNSUPPORTED, key, "type \"%.80s\" is not supported", type);
 }
 
 static ql_status load_steps(const loader *l, qle_steps *steps, const json_t *root, const char *name,
@@ -269,7 +269,7 @@ static ql_status load_split(const loader *l, qle_steps *steps, const json_t *obj
       step->split = (qle_split)i;
       return QL_STATUS_OK;
     }
-  return FAIL(l, QL_STATUS_UNSUPPORTED, key, "behavior \"%.80s\" is not implemented",
+  return FAIL(l, QL_STATUS_UNSUPPORTED, key, "behavior \"%.80s\" is not supported",
               behavior.data);
 }
 
@@ -291,7 +291,7 @@ static ql_status metaspace_options(const loader *l, const json_t *object, const 
     if (strcmp(text, names[i]) == 0)
       found = i;
   if (found < 0)
-    return FAIL(l, QL_STATUS_UNSUPPORTED, key, "prepend_scheme \"%.80s\" is not implemented",
+    return FAIL(l, QL_STATUS_UNSUPPORTED, key, "prepend_scheme \"%.80s\" is not supported",
                 text == NULL ? "?" : text);
   *scheme = (qle_scheme)found;
   bool prefix;
@@ -604,7 +604,7 @@ static ql_status check_root(const loader *l, const json_t *root)
   const json_t *version = json_object_get(root, "version");
   const char *text = json_string_value(version);
   if (version != NULL && (text == NULL || strcmp(text, "1.0") != 0))
-    return FAIL(l, QL_STATUS_UNSUPPORTED, "version", "\"%.80s\" is not implemented; 1.0 is",
+    return FAIL(l, QL_STATUS_UNSUPPORTED, "version", "\"%.80s\" is not supported; 1.0 is",
                 text == NULL ? "?" : text);
   return QL_STATUS_OK;
 }

@@ -33,7 +33,7 @@ static void refuse(translation *t, const char *what, size_t begin, size_t end)
   t->failed = true;
   t->status = QL_STATUS_UNSUPPORTED;
   const size_t size = end > t->in.size ? t->in.size - begin : end - begin;
-  snprintf(t->why, t->room, "%s at character %zu of the pattern (\"%.*s\") is not implemented",
+  snprintf(t->why, t->room, "%s at character %zu of the pattern (\"%.*s\") is not supported",
            what, begin, (int)size, t->in.data + begin);
 }
 

@@ -270,12 +270,12 @@ static ql_status refuse_rest(const loader *l)
     snprintf(key, sizeof key, "model.%s", affixes[i]);
     if (affix != NULL && !json_is_null(affix) &&
         !(json_is_string(affix) && json_string_length(affix) == 0))
-      return FAIL(l, QL_STATUS_UNSUPPORTED, key, "is not implemented");
+      return FAIL(l, QL_STATUS_UNSUPPORTED, key, "is not supported");
   }
   const json_t *dropout = json_object_get(l->model, "dropout");
   if (dropout != NULL && !json_is_null(dropout) &&
       !(json_is_number(dropout) && json_number_value(dropout) == 0))
-    return FAIL(l, QL_STATUS_UNSUPPORTED, "model.dropout", "is not implemented");
+    return FAIL(l, QL_STATUS_UNSUPPORTED, "model.dropout", "is not supported");
   return QL_STATUS_OK;
 }
 
@@ -286,7 +286,7 @@ static ql_status check_type(const loader *l)
   const json_t *type = json_object_get(l->model, "type");
   const char *name = json_string_value(type);
   if (type != NULL && (name == NULL || strcmp(name, "BPE") != 0))
-    return FAIL(l, QL_STATUS_UNSUPPORTED, "model.type", "\"%.100s\" is not implemented; BPE is",
+    return FAIL(l, QL_STATUS_UNSUPPORTED, "model.type", "\"%.100s\" is not supported; BPE is",
                 name == NULL ? "?" : name);
   return QL_STATUS_OK;
 }
