@@ -77,3 +77,15 @@ void qli_parallel_for(const ql_ctx *ctx, size_t count, ql_task task, void *arg)
   for (size_t i = 0; i < count; i++)
     run_guarded(&g, i, 0);
 }
+
+void qli_parallel_for_work(const ql_ctx *ctx, double multiply_adds, size_t count, ql_task task,
+                           void *arg)
+{
+  if (multiply_adds >= QLI_SMALL_WORK) {
+    qli_parallel_for(ctx, count, task, arg);
+    return;
+  }
+  guarded g = {task, arg};
+  for (size_t i = 0; i < count; i++)
+    run_guarded(&g, i, 0);
+}

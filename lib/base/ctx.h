@@ -43,4 +43,10 @@ ql_status qli_progress(const ql_ctx *ctx, const char *phase, uint64_t done, uint
 /* task(arg, i, worker) for i in 0..count-1, each under the library's floating-point environment. */
 void qli_parallel_for(const ql_ctx *ctx, size_t count, ql_task task, void *arg);
 
+/* The same, in the caller's thread alone where all tasks together are less than QLI_SMALL_WORK
+ * multiply-adds: waking other threads would cost more than it saves. */
+#define QLI_SMALL_WORK 0x1p18
+void qli_parallel_for_work(const ql_ctx *ctx, double multiply_adds, size_t count, ql_task task,
+                           void *arg);
+
 #endif

@@ -7,25 +7,13 @@
 
 #include <string.h>
 
-/* Below this many products the wake-up of other workers costs more than it saves. Which thread
- * computes a tile never changes the result. */
-enum { SMALL_WORK = 1 << 18, CONVERT_ROWS = 8, CHUNK = 256 };
+enum { CONVERT_ROWS = 8, CHUNK = 256 };
 
 typedef struct {
   const qli_gemm_job *job;
   const ql_tensor *x;
   float *dst;
 } conversion;
-
-static void run_tasks(const ql_ctx *ctx, size_t count, ql_task task, void *arg, bool small)
-{
-  if (!small) {
-    qli_parallel_for(ctx, count, task, arg);
-    return;
-  }
-  for (size_t i = 0; i < count; i++)
-    task(arg, i, 0);
-}
 
 static void convert_contiguous(const qlk_exact *kernels, ql_dtype dtype, const void *src, size_t n,
                                float *dst)
@@ -77,8 +65,8 @@ static void convert_rows(void *arg, size_t index, size_t worker)
 void qli_gemm_convert(const qli_gemm_job *job, const ql_tensor *x, float *dst)
 {
   conversion c = {job, x, dst};
-  run_tasks(job->ctx, qli_ceil_div(job->rows, CONVERT_ROWS), convert_rows, &c,
-            job->rows <= SMALL_WORK / (job->w->k + 1));
+  qli_parallel_for_work(job->ctx, (double)job->rows * (double)job->w->k,
+                        qli_ceil_div(job->rows, CONVERT_ROWS), convert_rows, &c);
 }
 
 /* Part of y that one task computes. */
@@ -190,6 +178,6 @@ static void run_tile(void *arg, size_t index, size_t worker)
 void qli_gemm_run(qli_gemm_job *job)
 {
   const size_t tiles = column_tiles(job) * qli_ceil_div(job->rows, QLI_GEMM_ROWS);
-  const bool small = job->rows <= SMALL_WORK / (job->w->n + 1) / (job->w->k + 1);
-  run_tasks(job->ctx, tiles, run_tile, job, small);
+  const double products = (double)job->rows * (double)job->w->n * (double)job->w->k;
+  qli_parallel_for_work(job->ctx, products, tiles, run_tile, job);
 }

@@ -219,7 +219,8 @@ ql_status ql_kv_append(const ql_ctx *ctx, ql_kv *kv, size_t layer, const ql_tens
                     kv->length[layer], kv->capacity, k->shape[0]);
   append_work work = {ctx, kv, layer, k, v};
   if (k->shape[0] != 0)
-    qli_parallel_for(ctx, kv->heads, append_head, &work);
+    qli_parallel_for_work(ctx, (double)k->shape[0] * (double)(kv->heads * kv->dim), kv->heads,
+                          append_head, &work);
   kv->length[layer] += k->shape[0];
   return QL_STATUS_OK;
 }
@@ -298,7 +299,9 @@ ql_status ql_kv_attend(const ql_ctx *ctx, const ql_kv *kv, size_t layer, const q
   if (work.scratch == NULL)
     return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory for %zu floats of scratch",
                     work.scratch_floats * ctx->executor.max_workers);
-  qli_parallel_for(ctx, kv->heads * work.tiles, attend_task, &work);
+  const double scores = (double)(work.rows * kv->heads) * (double)kv->length[layer];
+  qli_parallel_for_work(ctx, 2 * scores * (double)kv->dim, kv->heads * work.tiles, attend_task,
+                        &work);
   qli_free(ctx, work.scratch);
   return QL_STATUS_OK;
 }

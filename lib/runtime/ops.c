@@ -40,7 +40,9 @@ static void run_rows(const ql_ctx *ctx, rows_work *work, size_t rows, size_t col
   work->ops = &ctx->kernels.ops;
   work->rows = rows;
   work->rows_per_tile = cols < TILE ? TILE / cols : 1;
-  qli_parallel_for(ctx, qli_ceil_div(rows, work->rows_per_tile), run_tile, work);
+  /* A row operation costs about as much as eight multiply-adds an element. */
+  qli_parallel_for_work(ctx, 8.0 * (double)rows * (double)cols,
+                        qli_ceil_div(rows, work->rows_per_tile), run_tile, work);
 }
 
 static ql_status check_ctx(const ql_ctx *ctx, ql_error *error)
