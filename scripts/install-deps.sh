@@ -10,8 +10,8 @@ set -eu
 
 build='gcc libc6-dev meson ninja-build pkg-config libopenblas-dev liblapacke-dev libjansson-dev
 libpcre2-dev libutf8proc-dev'
-test='clang g++ libcmocka-dev python3 python3-venv cmake gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-qemu-user man-db libclang-rt-14-dev binutils git'
+test='clang g++ gfortran make cmake libcmocka-dev python3 python3-venv gcc-aarch64-linux-gnu
+libc6-dev-arm64-cross qemu-user man-db libclang-rt-14-dev binutils git'
 
 case "${1:-}" in
 build) wanted=$build ;;
