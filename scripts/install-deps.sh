@@ -8,8 +8,9 @@
 # Does nothing when all are there. Uses sudo when it is not run by root.
 set -eu
 
-build='gcc libc6-dev meson ninja-build pkg-config libopenblas-dev liblapacke-dev libjansson-dev
-libpcre2-dev libutf8proc-dev'
+# dpkg-dev tells meson where Debian keeps libraries; without it they would go to lib64, unfound.
+build='gcc libc6-dev dpkg-dev meson ninja-build pkg-config libopenblas-dev liblapacke-dev
+libjansson-dev libpcre2-dev libutf8proc-dev'
 test='clang g++ gfortran make cmake libcmocka-dev python3 python3-venv gcc-aarch64-linux-gnu
 libc6-dev-arm64-cross qemu-user man-db libclang-rt-14-dev binutils git'
 
