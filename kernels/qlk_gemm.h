@@ -12,8 +12,8 @@
  * and the driver puts zeros into x there. A panel of codes is a sequence of chunks of kr values of
  * k; a chunk has, for word = 0 .. words - 1 and column = 0 .. nr - 1, one little-endian 32-bit
  * word: W4 (kr 8, 1 word), W8 (kr 4, 1 word), W2 (kr 16, 1 word): code t at bit t * bits; W3 (kr
- * 32, 3 words): the low two bits of codes 0..15, those of 16..31, the third bits of 0..31; F32,
- * F16, BF16 (kr 1): the element itself, of 4 or 2 bytes. Scales: [panel][group][nr] of scale_type;
+ * 32, 3 words): the low two bits of codes 0..15, those of 16..31, the third bit of code t at bit
+ * qlk_third_bit(t); F32, F16, BF16 (kr 1): the element itself, of 4 or 2 bytes. Scales: [panel][group][nr] of scale_type;
  * zero points likewise, int16 or of scale_type, or absent: 2^(bits - 1). */
 typedef struct qlk_weights {
   const unsigned char *codes;  /* panel 0, 64-aligned; the next ones follow without gaps */
@@ -84,6 +84,13 @@ qlk_dense_fn qlk_dense_f32p16_scalar;
 qlk_dense_fn qlk_dense_f32p16_avx2, qlk_dense_ordered_f32p16_avx2;
 qlk_dense_fn qlk_dense_f32p32_avx512, qlk_dense_ordered_f32p32_avx512;
 qlk_dense_fn qlk_dense_f32p16_neon, qlk_dense_ordered_f32p16_neon;
+
+/* W3: code 16 h + 4 b + j has its third bit at place j + 4 h of byte b, so that one shift and one
+ * mask bring those of four bytes to the places that the low bits of the same codes have. */
+static inline size_t qlk_third_bit(size_t t)
+{
+  return t % 16 / 4 * 8 + t % 4 + t / 16 * 4;
+}
 
 static inline size_t qlk_next_group(const qlk_weights *w, size_t group, size_t k)
 {

@@ -101,11 +101,16 @@ static inline __m512 next_code(const int bits, chunk16 *c, __m512 table, int sym
   return _mm512_permutexvar_ps(index, table);
 }
 
-/* After sixteen codes of three bits the second word takes the place of the first. */
+/* Before code t of three bits: after sixteen codes the second word takes the place of the first;
+ * the third bits of four codes lie side by side, those of the next four in the next byte
+ * (qlk_third_bit). */
 static inline void turn_chunk(const int bits, chunk16 *c, size_t t)
 {
-  if (bits == 3 && t == 16)
+  if (bits != 3 || t == 0 || t % 4 != 0)
+    return;
+  if (t == 16)
     c->word[0] = c->word[1];
+  c->word[2] = t == 16 ? _mm512_ror_epi32(c->word[2], 8) : _mm512_ror_epi32(c->word[2], 4);
 }
 
 static inline __m512 weight(__m512 code, grid16 g, int symmetric)

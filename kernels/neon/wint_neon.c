@@ -56,7 +56,7 @@ static inline grid_part load_grid(const int bits, const qlk_weights *w, size_t p
 
 /* The codes of one chunk of a vector of columns; the next code is always in the lowest bits. */
 typedef struct {
-  uint32x4_t word[3];
+  uint32x4_t word[4];
 } chunk_part;
 
 static inline chunk_part load_chunk(const int bits, const unsigned char *p)
@@ -64,7 +64,7 @@ static inline chunk_part load_chunk(const int bits, const unsigned char *p)
   chunk_part c = {{load_words(p)}};
   if (bits == 3) {
     c.word[1] = load_words(p + NR * 4);
-    c.word[2] = load_words(p + 2 * NR * 4);
+    c.word[2] = c.word[3] = load_words(p + 2 * NR * 4);
   }
   return c;
 }
@@ -82,11 +82,16 @@ static inline float32x4_t next_weight(const int bits, chunk_part *c, grid_part g
   return vmulq_f32(g.scale, vsubq_f32(vcvtq_f32_u32(code), g.zero));
 }
 
-/* After sixteen codes of three bits the second word takes the place of the first. */
+/* Before code t of three bits: after sixteen codes the second word takes the place of the first;
+ * the third bits of four codes lie side by side, those of the next four in the next byte
+ * (qlk_third_bit), those of the second sixteen above those of the first. */
 static inline void turn_chunk(const int bits, chunk_part *c, size_t t)
 {
-  if (bits == 3 && t == 16)
+  if (bits != 3 || t == 0 || t % 4 != 0)
+    return;
+  if (t == 16)
     c->word[0] = c->word[1];
+  c->word[2] = vshrq_n_u32(t == 16 ? c->word[3] : c->word[2], 4);
 }
 
 static inline __attribute__((always_inline)) void expand(const int bits, const qlk_weights *w,

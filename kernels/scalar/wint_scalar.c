@@ -53,6 +53,14 @@ static void qlk_pack_w8_scalar(const unsigned char *rows, size_t stride, size_t 
   pack(8, rows, stride, nr, k, panel);
 }
 
+static uint32_t third_bits(const unsigned char *codes)
+{
+  uint32_t word = 0;
+  for (size_t t = 0; t < 32; t++)
+    word |= ((uint32_t)codes[t] >> 2 & 1) << qlk_third_bit(t);
+  return word;
+}
+
 static void qlk_pack_w3_scalar(const unsigned char *rows, size_t stride, size_t nr, size_t k,
                                unsigned char *panel)
 {
@@ -61,7 +69,7 @@ static void qlk_pack_w3_scalar(const unsigned char *rows, size_t stride, size_t 
       const unsigned char *codes = rows + j * stride + c * 32;
       store_word(panel, c * 3 * nr + j, gather_bits(codes, 16, 0, 2));
       store_word(panel, (c * 3 + 1) * nr + j, gather_bits(codes + 16, 16, 0, 2));
-      store_word(panel, (c * 3 + 2) * nr + j, gather_bits(codes, 32, 2, 1));
+      store_word(panel, (c * 3 + 2) * nr + j, third_bits(codes));
     }
 }
 
@@ -89,7 +97,7 @@ static inline uint32_t code_of(const int bits, const unsigned char *chunk, size_
   if (bits != 3)
     return load_word(chunk + 4 * j) >> (t * (size_t)bits) & ((1u << bits) - 1);
   const uint32_t low = load_word(chunk + 4 * (t / 16 * NR + j)) >> t % 16 * 2 & 3;
-  return low | (load_word(chunk + 4 * (2 * NR + j)) >> t & 1) << 2;
+  return low | (load_word(chunk + 4 * (2 * NR + j)) >> qlk_third_bit(t) & 1) << 2;
 }
 
 static inline void expand(const int bits, const qlk_weights *w, size_t panel, size_t k0, size_t k1,

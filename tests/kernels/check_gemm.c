@@ -64,7 +64,9 @@ static void put_code(const packed_case *c, unsigned char *panel, size_t p, size_
     return;
   }
   set_bits(panel, (chunk * 3 + t / 16) * c->nr + j, t % 16 * 2, 2, code & 3);
-  set_bits(panel, (chunk * 3 + 2) * c->nr + j, t, 1, code >> 2);
+  /* t = 16 h + 4 b + l: place l + 4 h of byte b */
+  const size_t h = t / 16, b = t / 4 % 4, l = t % 4;
+  set_bits(panel, (chunk * 3 + 2) * c->nr + j, 8 * b + l + 4 * h, 1, code >> 2);
 }
 
 static void put_element(const packed_case *c, unsigned char *panel, size_t p, size_t j,
