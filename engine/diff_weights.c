@@ -62,6 +62,21 @@ static double low_rank_term(const ql_qmat_view *v, size_t r, size_t c)
   return sum;
 }
 
+/* The same of a table, whose step is the mean one. */
+static double beyond_levels(const ql_qmat_view *v, size_t r, double scale, double target,
+                            double *step)
+{
+  const size_t count = (size_t)1 << v->bits;
+  const float *levels = v->levels + (v->level_sets > 1 ? r * count : 0);
+  double low = INFINITY, high = -INFINITY;
+  for (size_t i = 0; i < count; i++) {
+    low = fmin(low, scale * (double)levels[i]);
+    high = fmax(high, scale * (double)levels[i]);
+  }
+  *step = (high - low) / (double)(count - 1);
+  return target < low ? low - target : target > high ? target - high : 0;
+}
+
 /* How far a weight lies beyond the range of its grid, in the weight's own unit; *step is that of
  * the grid. Both without the optional parts: what codes stand for. */
 static double beyond_range(const ql_qmat_view *v, size_t r, size_t c, double target, double *step)
@@ -69,6 +84,8 @@ static double beyond_range(const ql_qmat_view *v, size_t r, size_t c, double tar
   const size_t group = v->g_idx != NULL ? (size_t)v->g_idx[c] : c / v->block_cols;
   const size_t block = r / v->block_rows * v->groups + group;
   const double scale = (double)v->scales[block];
+  if (v->levels != NULL)
+    return beyond_levels(v, r, scale, target, step);
   const double zero = v->fzeros != NULL ? (double)v->fzeros[block] : (double)v->zeros[block];
   const double last = v->kind == QL_GRID_TERNARY ? 2 : (double)((1 << v->bits) - 1);
   const double one = scale * (0 - zero), other = scale * (last - zero);

@@ -13,8 +13,9 @@
  * k; a chunk has, for word = 0 .. words - 1 and column = 0 .. nr - 1, one little-endian 32-bit
  * word: W4 (kr 8, 1 word), W8 (kr 4, 1 word), W2 (kr 16, 1 word): code t at bit t * bits; W3 (kr
  * 32, 3 words): the low two bits of codes 0..15, those of 16..31, the third bit of code t at bit
- * qlk_third_bit(t); F32, F16, BF16 (kr 1): the element itself, of 4 or 2 bytes. Scales: [panel][group][nr] of scale_type;
- * zero points likewise, int16 or of scale_type, or absent: 2^(bits - 1). */
+ * qlk_third_bit(t); F32, F16, BF16 (kr 1): the element itself, of 4 or 2 bytes. Scales:
+ * [panel][group][nr] of scale_type; zero points likewise, int16 or of scale_type, or absent:
+ * 2^(bits - 1). */
 typedef struct qlk_weights {
   const unsigned char *codes;  /* panel 0, 64-aligned; the next ones follow without gaps */
   const unsigned char *scales; /* panel 0, 64-aligned */

@@ -5,11 +5,12 @@
 
 #include <quantlib/context.h>
 #include <quantlib/stats.h>
+#include <quantlib/table.h>
 #include <quantlib/tensor.h>
 
 QL_BEGIN_DECLS
 
-/** The kinds of grid in use. b bits, codes 0 .. 2^b - 1, w = s * (c - z).
+/** The kinds of grid in use. b bits, codes 0 .. 2^b - 1, w = s * (c - z), or s * level[c].
  *  The symmetric ones have z = 2^(b-1); of them only the signed one can have a single bit
  *  (kinds 2 to 4 would have no code above zero). Values are pinned. @since 0.1 */
 typedef int32_t ql_grid_kind;
@@ -21,7 +22,9 @@ enum {
   QL_GRID_SYM_SIGNED = 5,     /**< s = -(signed extreme) / 2^(b-1), any sign: auto-round, Q4_0 */
   QL_GRID_FLOAT_ZERO = 6,     /**< s = (max - min) / (2^b - 1), z = -min / s, not rounded to an
                                    integer but to the type of the scale: HQQ */
-  QL_GRID_TERNARY = 7         /**< s = mean |w|, codes 0 .. 2, z = 1, 2 bits: BitNet b1.58 */
+  QL_GRID_TERNARY = 7,        /**< s = mean |w|, codes 0 .. 2, z = 1, 2 bits: BitNet b1.58 */
+  QL_GRID_TABLE = 8           /**< w = s * level[c], no zero point: NF4, FP4, codebooks; the
+                                   extreme weight lies on the level of the largest magnitude */
 };
 
 /** The range is taken as it is, so that 0 need not be on an asymmetric grid. @since 0.1 */
@@ -47,10 +50,13 @@ typedef struct ql_grid_config {
                              2 is several times as fast as others. Asymmetric grids are searched
                              for their zero point too */
   double mse_shrink;    /**< how far the range may shrink, 0 to 1 (classical: 0.8) */
+  ql_table table;       /**< the levels of QL_GRID_TABLE; QL_TABLE_NONE on all other grids */
+  int32_t reserved;
 } ql_grid_config;
 
 #define QL_GRID_CONFIG_INIT \
-  {sizeof(ql_grid_config), 4, QL_GRID_SYM_CENTRED, 1, 128, QL_DTYPE_F16, 0, 0, 100, 0.0, 0.8}
+  {sizeof(ql_grid_config), 4, QL_GRID_SYM_CENTRED, 1, 128, QL_DTYPE_F16, 0, 0, 100, 0.0, 0.8, \
+   QL_TABLE_NONE, 0}
 
 /** Checks a grid for a matrix of rows x cols. @since 0.1 */
 QL_API ql_status ql_grid_check(const ql_grid_config *grid, size_t rows, size_t cols,
@@ -66,7 +72,8 @@ typedef struct ql_qmat ql_qmat;
  *  Parts that are absent are NULL or 0. With all of them the matrix stands for
  *
  *    W[r, c] = v[r, c] * in_scale[c] + sum over k of lora_b[r, k] * lora_a[k, c],
- *    v[r, c] = the side value of (r, c) where c is a side column, else s * (code - zero).
+ *    v[r, c] = the side value of (r, c) where c is a side column, else s * (code - zero), or
+ *    s * levels[r, code] on a QL_GRID_TABLE.
  *
  *  @since 0.1 */
 typedef struct ql_qmat_view {
@@ -82,7 +89,7 @@ typedef struct ql_qmat_view {
   const float *scales;           /**< [ceil(rows / block_rows), groups] */
   const int16_t *zeros;          /**< same shape; 0 .. 2^bits; symmetric kinds: 2^(bits-1), ternary:
                                       1, which ql_qmat_create supplies when this is NULL;
-                                      QL_GRID_FLOAT_ZERO: NULL */
+                                      QL_GRID_FLOAT_ZERO and QL_GRID_TABLE: NULL */
   const int32_t *g_idx;          /**< [cols], group of each column; NULL: c / block_cols */
   const int32_t *perm;           /**< [cols], order of quantizing the columns; NULL: natural */
   const float *fzeros;           /**< zero points of QL_GRID_FLOAT_ZERO and of no other kind: shape
@@ -100,6 +107,10 @@ typedef struct ql_qmat_view {
                                       are, without in_scale */
   const float *lora_a;           /**< [rank, cols], representable in lora_dtype */
   const float *lora_b;           /**< [rows, rank], the same */
+  const float *levels;           /**< [level_sets, 2^bits], finite, of QL_GRID_TABLE and of no
+                                      other kind */
+  size_t level_sets;             /**< 1: one table for the matrix; rows: a codebook for each row;
+                                      0 on all other kinds */
 } ql_qmat_view;
 
 /** The optional parts that change what the codes mean. Whoever meets one that it does not know
@@ -108,6 +119,7 @@ typedef struct ql_qmat_view {
 #define QL_PART_IN_SCALE 2u
 #define QL_PART_SIDE_COLUMNS 4u
 #define QL_PART_LOW_RANK 8u
+#define QL_PART_TABLE 16u
 
 /** Which of QL_PART_* q has, 0 for NULL. @since 0.1 */
 QL_API uint32_t ql_qmat_parts(const ql_qmat *q);
@@ -119,10 +131,10 @@ QL_API ql_status ql_qmat_create(const ql_ctx *ctx, const ql_qmat_view *view, ql_
                                 ql_error *error);
 
 /** A copy of q in which the arrays of *parts that are not NULL take the place of q's: codes,
- *  scales, zeros, perm, fzeros, in_scale, and, each with its sizes and types, the side columns
- *  and the low-rank term (those go together: all arrays of such a part or none). The other members
- *  of *parts are 0 or equal to q's. Checked like ql_qmat_create. q stays as it is. Owned by the
- *  caller: ql_qmat_destroy. @since 0.1 */
+ *  scales, zeros, perm, fzeros, in_scale, levels (with level_sets), and, each with its sizes and
+ *  types, the side columns and the low-rank term (those go together: all arrays or none). The
+ *  other members of *parts are 0 or equal to q's. Checked like ql_qmat_create. q stays as it is.
+ *  Owned by the caller: ql_qmat_destroy. @since 0.1 */
 QL_API ql_status ql_qmat_with(const ql_ctx *ctx, const ql_qmat *q, const ql_qmat_view *parts,
                               ql_qmat **out, ql_error *error);
 
@@ -138,19 +150,21 @@ QL_API ql_status ql_qmat_get(const ql_qmat *q, ql_qmat_view *view);
  *  the numerator of "bits per weight". Symmetric grids have one implied zero point: their zeros are
  *  counted all the same where the format stores them; this counts bits per zero for each block, and
  *  those of a scale for a float zero point. 32 bits for each in_scale, side_scale and index of a
- *  side column; the codes of side columns are counted too: the layouts store them. @since 0.1 */
+ *  side column; the codes of side columns are counted too: the layouts store them. A table has no
+ *  zeros; 32 bits for each level. @since 0.1 */
 QL_API uint64_t ql_qmat_bits(const ql_qmat *q);
 
-/** w = round_to_dst(s * (c - z)) into dst [rows, cols], f32, f16 or bf16. With other parts the
- *  formula of ql_qmat_view in double precision, from left to right with k ascending, and one
- *  rounding at the end. The same bits on every ISA. @since 0.1 */
+/** w = round_to_dst(s * (c - z)), or of s * level[c], into dst [rows, cols], f32, f16 or bf16. With
+ *  other parts the formula of ql_qmat_view in double precision, from left to right with k
+ *  ascending, and one rounding at the end. The same bits on every ISA. @since 0.1 */
 QL_API ql_status ql_dequantize(const ql_ctx *ctx, const ql_qmat *q, const ql_tensor *dst,
                                ql_error *error);
 
 /** Round to nearest: w [rows, cols] (f32, f16, bf16) to the nearest point of the grid, ties to
- *  even. stats, if not NULL and holding QL_STATS_SUM_SQ or QL_STATS_HESSIAN, weighs the MSE search
- *  by E[x^2] of each column. NaN or Inf in w is QL_STATUS_NUMERIC with its position.
- *  *out is owned by the caller: ql_qmat_destroy. @since 0.1 */
+ *  even (QL_GRID_TABLE: as the source of the table has them). stats, if not NULL and holding
+ *  QL_STATS_SUM_SQ or QL_STATS_HESSIAN, weighs the MSE search by E[x^2] of each column. NaN or Inf
+ *  in w is QL_STATUS_NUMERIC with its position. *out is owned by the caller: ql_qmat_destroy.
+ *  @since 0.1 */
 QL_API ql_status ql_rtn_run(const ql_ctx *ctx, const ql_tensor *w, const ql_grid_config *grid,
                             const ql_stats *stats, ql_qmat **out, ql_error *error);
 

@@ -30,6 +30,7 @@
 #include <quantlib/sensitivity.h>
 #include <quantlib/stats.h>
 #include <quantlib/status.h>
+#include <quantlib/table.h>
 #include <quantlib/tensor.h>
 #include <quantlib/token_weights.h>
 #include <quantlib/types.h>

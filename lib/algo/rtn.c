@@ -10,7 +10,10 @@
 #include "qmat.h"
 #include "registry.h"
 #include "scale.h"
+#include "tables.h"
 #include "tiles.h"
+
+#include <string.h>
 
 /* Rows of a tile where each row has scales of its own. */
 enum { TILE_ROWS = 16 };
@@ -28,8 +31,11 @@ static void store_codes(const job *j, const qli_cells *cells, size_t row, size_t
 {
   for (size_t r = 0; r < cells->rows; r++) {
     uint8_t *codes = j->q->codes + (row + r) * j->grid->cols + col;
-    for (size_t c = 0; c < cells->cols; c++)
-      codes[c] = (uint8_t)qli_grid_code(j->grid, p, cells->x[r * cells->stride + c]);
+    if (j->grid->kind == QL_GRID_TABLE)
+      qli_table_codes(j->grid->table, p.scale, cells->x + r * cells->stride, cells->cols, codes);
+    else
+      for (size_t c = 0; c < cells->cols; c++)
+        codes[c] = (uint8_t)qli_grid_code(j->grid, p, cells->x[r * cells->stride + c]);
   }
 }
 
@@ -99,7 +105,8 @@ void qli_grid_view(const qli_grid *g, ql_qmat_view *view)
                          .block_cols = g->block_cols,
                          .groups = g->groups,
                          .scale_dtype = g->scale_dtype,
-                         .fzeros = g->kind == QL_GRID_FLOAT_ZERO ? &wanted : NULL};
+                         .fzeros = g->kind == QL_GRID_FLOAT_ZERO ? &wanted : NULL,
+                         .level_sets = g->kind == QL_GRID_TABLE};
 }
 
 void qli_store_point(ql_qmat *q, size_t block, qli_point p)
@@ -107,7 +114,7 @@ void qli_store_point(ql_qmat *q, size_t block, qli_point p)
   q->scales[block] = qli_round_scale(q->view.scale_dtype, p.scale);
   if (q->fzeros != NULL)
     q->fzeros[block] = p.fzero;
-  else
+  else if (q->zeros != NULL)
     q->zeros[block] = (int16_t)p.zero;
 }
 
@@ -119,6 +126,8 @@ ql_status qli_rtn(const ql_ctx *ctx, const ql_tensor *w, const qli_grid *grid,
   qli_tile_result failed;
   qli_grid_view(grid, &view);
   QLI_TRY(qli_qmat_new(ctx, &view, &j.q, error));
+  if (j.q->levels != NULL)
+    memcpy(j.q->levels, grid->table->levels, sizeof(float) << grid->bits);
   const size_t tiles = grid->cols != 0 ? qli_ceil_div(grid->block_count, j.blocks_per_tile) : 0;
   const ql_status status = qli_tiles_run(ctx, "rtn", tiles, round_tile, &j, &failed, error);
   if (status != QL_STATUS_OK) {
@@ -133,11 +142,17 @@ ql_status ql_rtn_run(const ql_ctx *ctx, const ql_tensor *w, const ql_grid_config
                      const ql_stats *stats, ql_qmat **out, ql_error *error)
 {
   qli_grid g;
+  qli_table_order table;
   double *importance = NULL;
   if (ctx == NULL || out == NULL)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "ctx or out is NULL");
   QLI_TRY(qli_check_weights(ctx, w, error));
-  QLI_TRY(qli_grid_resolve(grid, w->shape[0], w->shape[1], &g, error));
+  QLI_TRY(qli_grid_resolve_any(grid, w->shape[0], w->shape[1], &g, error));
+  qli_ties ties;
+  const float *levels = qli_table_levels(g.table_id, NULL, &ties);
+  if (levels != NULL)
+    qli_table_sort(levels, g.bits, ties, &table);
+  g.table = levels != NULL ? &table : NULL;
   if (stats != NULL && ql_stats_cols(stats) != g.cols)
     return qli_fail(error, QL_STATUS_SHAPE, "statistics of %zu columns for weights of %zu",
                     ql_stats_cols(stats), g.cols);

@@ -22,6 +22,16 @@ static float round_to_odd(double p)
   return qli_f32_from_bits(towards_zero | 1u);
 }
 
+/* s * level[c]: at most 48 bits, exact in f64. */
+static void table_values(const ql_qmat_view *v, size_t r, size_t first, size_t n, double *dst)
+{
+  const uint8_t *codes = v->codes + r * v->cols + first;
+  const float *levels = qli_qmat_levels(v, r);
+  const float *scales = v->scales + r / v->block_rows * v->groups;
+  for (size_t i = 0; i < n; i++)
+    dst[i] = (double)scales[qli_qmat_group(v, first + i)] * (double)levels[codes[i]];
+}
+
 /* s * (c - z) of columns first .. first + n - 1. With an integer zero point the product has at most
  * 24 + 9 bits: exact in f64. */
 static void grid_values(const ql_qmat_view *v, size_t r, size_t first, size_t n, double *dst)
@@ -64,7 +74,10 @@ static void add_low_rank(const ql_qmat_view *v, size_t r, size_t first, size_t n
 /* The formula of ql_qmat_view for columns first .. first + n - 1. */
 static void values(const ql_qmat_view *v, size_t r, size_t first, size_t n, double *dst)
 {
-  grid_values(v, r, first, n, dst);
+  if (v->levels != NULL)
+    table_values(v, r, first, n, dst);
+  else
+    grid_values(v, r, first, n, dst);
   if (v->side_count > 0)
     put_side_columns(v, r, first, n, dst);
   for (size_t i = 0; v->in_scale != NULL && i < n; i++)

@@ -3,6 +3,7 @@
 #include "find.h"
 
 #include "scale.h"
+#include "tables.h"
 
 #include <float.h>
 #include <math.h>
@@ -52,7 +53,8 @@ static bool store_scale(const qli_grid *g, double exact, float *scale)
 static qli_point capped(const qli_grid *g, qli_point p)
 {
   const double below = (double)p.zero + (double)p.fzero, above = (double)g->maxq - below;
-  const double steps = fabs(below) > fabs(above) ? fabs(below) : fabs(above);
+  const double most = fabs(below) > fabs(above) ? fabs(below) : fabs(above);
+  const double steps = g->kind == QL_GRID_TABLE ? fabs((double)g->table->reach) : most;
   if (fabs((double)p.scale) * steps <= (double)FLT_MAX)
     return p;
   uint32_t bits = qli_bits_from_f32((float)((double)FLT_MAX / steps));
@@ -340,6 +342,8 @@ bool qli_grid_find(const qli_grid *g, const qli_cells *cells, qli_point *out)
 {
   if ((g->flags & QL_GRID_CLASSICAL) != 0)
     return qli_grid_find_classical(g, cells, out);
+  if (g->kind == QL_GRID_TABLE)
+    return qli_table_find(g, cells, out);
   const range v = wanted_range(g, range_of(cells));
   best_point best = {{1.0f, qli_grid_middle(g), 0.0f}, INFINITY};
   qli_point raised;

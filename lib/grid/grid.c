@@ -5,6 +5,7 @@
 #include "checked.h"
 #include "error.h"
 #include "scale.h"
+#include "tables.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static ql_status check_kind(const ql_grid_config *g, ql_error *error)
 {
   if (g->bits < 1 || g->bits > 8)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "%d bits: 1 to 8 are known", (int)g->bits);
-  if (g->kind < QL_GRID_ASYM || g->kind > QL_GRID_TERNARY)
+  if (g->kind < QL_GRID_ASYM || g->kind > QL_GRID_TABLE)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "unknown grid kind %d", (int)g->kind);
   if (g->kind == QL_GRID_TERNARY && g->bits != 2)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "a ternary grid has 2 bits, not %d",
@@ -32,6 +33,25 @@ static ql_status check_kind(const ql_grid_config *g, ql_error *error)
   if (g->zero_min < 0 || g->zero_min > 1 << (g->bits - 1))
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "the smallest zero point %d is not in 0..%d",
                     (int)g->zero_min, 1 << (g->bits - 1));
+  return QL_STATUS_OK;
+}
+
+static ql_status check_table(const ql_grid_config *g, ql_error *error)
+{
+  int32_t bits = 0;
+  if (g->reserved != 0)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "a reserved member of the grid is not zero");
+  if ((g->kind == QL_GRID_TABLE) != (g->table != QL_TABLE_NONE))
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
+                    "a grid of kind %d with table %d: QL_GRID_TABLE has one, and no other kind",
+                    (int)g->kind, (int)g->table);
+  if (g->kind != QL_GRID_TABLE)
+    return QL_STATUS_OK;
+  if (qli_table_levels(g->table, &bits, NULL) == NULL)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "there is no table %d", (int)g->table);
+  if (bits != g->bits)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "%d bits, but the table %d has %d",
+                    (int)g->bits, (int)g->table, (int)bits);
   return QL_STATUS_OK;
 }
 
@@ -88,15 +108,16 @@ static size_t resolved(size_t block, size_t all)
   return block == 0 || block > whole ? whole : block;
 }
 
-ql_status qli_grid_resolve(const ql_grid_config *config, size_t rows, size_t cols, qli_grid *out,
-                           ql_error *error)
+ql_status qli_grid_resolve_any(const ql_grid_config *config, size_t rows, size_t cols,
+                               qli_grid *out, ql_error *error)
 {
   ql_grid_config g = QL_GRID_CONFIG_INIT;
   size_t cells;
-  if (config == NULL || !qli_config_copy(&g, sizeof g, sizeof g, config))
+  if (config == NULL || !qli_config_copy(&g, sizeof g, offsetof(ql_grid_config, table), config))
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
                     "the grid is NULL or its struct_size is not that of QL_GRID_CONFIG_INIT");
   QLI_TRY(check_kind(&g, error));
+  QLI_TRY(check_table(&g, error));
   QLI_TRY(check_flags(&g, error));
   QLI_TRY(check_search(&g, error));
   if (!qli_mul_size(rows, cols, &cells) || cells > PTRDIFF_MAX / sizeof(double) || cols > INT32_MAX)
@@ -113,14 +134,30 @@ ql_status qli_grid_resolve(const ql_grid_config *config, size_t rows, size_t col
                     .rows = rows,
                     .cols = cols,
                     .block_rows = resolved(g.block_rows, rows),
-                    .block_cols = resolved(g.block_cols, cols)};
+                    .block_cols = resolved(g.block_cols, cols),
+                    .table_id = g.table};
   out->block_count = qli_ceil_div(rows, out->block_rows);
   out->groups = qli_ceil_div(cols, out->block_cols);
+  return QL_STATUS_OK;
+}
+
+ql_status qli_grid_resolve(const ql_grid_config *config, size_t rows, size_t cols, qli_grid *out,
+                           ql_error *error)
+{
+  qli_grid g;
+  QLI_TRY(qli_grid_resolve_any(config, rows, cols, &g, error));
+  if (g.kind == QL_GRID_TABLE) {
+    qli_fail(error, QL_STATUS_UNSUPPORTED,
+             "a table of levels has no zero point and no even steps, which are needed here");
+    qli_error_hint(error, "round to nearest (ql_rtn_run) works on tables");
+    return QL_STATUS_UNSUPPORTED;
+  }
+  *out = g;
   return QL_STATUS_OK;
 }
 
 ql_status ql_grid_check(const ql_grid_config *grid, size_t rows, size_t cols, ql_error *error)
 {
   qli_grid resolved_grid;
-  return qli_grid_resolve(grid, rows, cols, &resolved_grid, error);
+  return qli_grid_resolve_any(grid, rows, cols, &resolved_grid, error);
 }

@@ -18,11 +18,16 @@ typedef struct qli_grid {
   double mse_shrink;
   size_t rows, cols;
   size_t block_rows, block_cols;
-  size_t block_count; /* blocks of rows */
-  size_t groups;      /* blocks of columns */
+  size_t block_count;                  /* blocks of rows */
+  size_t groups;                       /* blocks of columns */
+  ql_table table_id;                   /* QL_GRID_TABLE, else QL_TABLE_NONE */
+  const struct qli_table_order *table; /* set by those who round to it (tables.h) */
 } qli_grid;
 
+/* For callers that know scales and zero points: refuses QL_GRID_TABLE. */
 ql_status qli_grid_resolve(const ql_grid_config *config, size_t rows, size_t cols, qli_grid *out,
                            ql_error *error);
+ql_status qli_grid_resolve_any(const ql_grid_config *config, size_t rows, size_t cols,
+                               qli_grid *out, ql_error *error);
 
 #endif

@@ -18,12 +18,12 @@ typedef struct {
   }
 
 enum { CODES, SCALES, ZEROS, G_IDX, PERM, FZEROS, IN_SCALE, SIDE_COLS, SIDE_VALUES, SIDE_SCALES };
-enum { LORA_A = SIDE_SCALES + 1, LORA_B, ARRAYS };
+enum { LORA_A = SIDE_SCALES + 1, LORA_B, LEVELS, ARRAYS };
 
-static const array arrays[ARRAYS] = {ARRAY(codes),       ARRAY(scales),    ARRAY(zeros),
-                                     ARRAY(g_idx),       ARRAY(perm),      ARRAY(fzeros),
-                                     ARRAY(in_scale),    ARRAY(side_cols), ARRAY(side_values),
-                                     ARRAY(side_scales), ARRAY(lora_a),    ARRAY(lora_b)};
+static const array arrays[ARRAYS] = {
+    ARRAY(codes),  ARRAY(scales),   ARRAY(zeros),     ARRAY(g_idx),       ARRAY(perm),
+    ARRAY(fzeros), ARRAY(in_scale), ARRAY(side_cols), ARRAY(side_values), ARRAY(side_scales),
+    ARRAY(lora_a), ARRAY(lora_b),   ARRAY(levels)};
 
 static const void *array_of(const ql_qmat_view *v, int which)
 {
@@ -63,6 +63,7 @@ static size_t count_of(const ql_qmat_view *v, int which)
   case SIDE_VALUES: return v->rows * v->side_count;
   case LORA_A: return v->rank * v->cols;
   case LORA_B: return v->rows * v->rank;
+  case LEVELS: return v->level_sets << v->bits;
   default: return v->cols;
   }
 }
@@ -73,13 +74,14 @@ static bool has_array(const ql_qmat_view *v, int which)
   switch (which) {
   case CODES:
   case SCALES: return true;
-  case ZEROS: return v->kind != QL_GRID_FLOAT_ZERO;
+  case ZEROS: return qli_has_zeros(v->kind);
   case FZEROS: return v->kind == QL_GRID_FLOAT_ZERO;
   case SIDE_COLS:
   case SIDE_VALUES: return v->side_count > 0;
   case SIDE_SCALES: return v->side_count > 0 && v->side_dtype == QL_DTYPE_I8;
   case LORA_A:
   case LORA_B: return v->rank > 0;
+  case LEVELS: return v->kind == QL_GRID_TABLE;
   default: return array_of(v, which) != NULL;
   }
 }
@@ -208,6 +210,10 @@ ql_status ql_qmat_with(const ql_ctx *ctx, const ql_qmat *q, const ql_qmat_view *
   for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
     if (array_of(&p, plain[i]) != NULL)
       set_array(&v, plain[i], array_of(&p, plain[i]));
+  if (p.levels != NULL || p.level_sets != 0) {
+    v.levels = p.levels;
+    v.level_sets = p.level_sets;
+  }
   replace_side(&v, &p);
   replace_low_rank(&v, &p);
   return create_from(ctx, &v, out, error);
@@ -241,7 +247,8 @@ uint32_t qli_qmat_parts(const ql_qmat_view *v)
 {
   return (v->kind == QL_GRID_FLOAT_ZERO ? QL_PART_FLOAT_ZEROS : 0u) |
          (v->in_scale != NULL ? QL_PART_IN_SCALE : 0u) |
-         (v->side_count > 0 ? QL_PART_SIDE_COLUMNS : 0u) | (v->rank > 0 ? QL_PART_LOW_RANK : 0u);
+         (v->side_count > 0 ? QL_PART_SIDE_COLUMNS : 0u) | (v->rank > 0 ? QL_PART_LOW_RANK : 0u) |
+         (v->kind == QL_GRID_TABLE ? QL_PART_TABLE : 0u);
 }
 
 uint32_t ql_qmat_parts(const ql_qmat *q)
@@ -252,7 +259,7 @@ uint32_t ql_qmat_parts(const ql_qmat *q)
 ql_status qli_qmat_refuse(const ql_qmat_view *v, uint32_t known, const char *who, ql_error *error)
 {
   static const char *const names[] = {"float zero points", "an input scale (in_scale)",
-                                      "side columns", "a low-rank term"};
+                                      "side columns", "a low-rank term", "a table of levels"};
   const uint32_t beyond = qli_qmat_parts(v) & ~known;
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
     if ((beyond >> i & 1u) != 0)
@@ -268,7 +275,8 @@ static uint64_t part_bits(const ql_qmat_view *v)
   const uint64_t per_side =
       rows * ql_dtype_bits(v->side_dtype) + 32 + (v->side_scales != NULL ? (uint64_t)32 : 0);
   return (v->in_scale != NULL ? 32 * cols : 0) + (uint64_t)v->side_count * per_side +
-         (uint64_t)v->rank * (rows + cols) * ql_dtype_bits(v->lora_dtype);
+         (uint64_t)v->rank * (rows + cols) * ql_dtype_bits(v->lora_dtype) +
+         ((uint64_t)v->level_sets << v->bits) * 32;
 }
 
 uint64_t ql_qmat_bits(const ql_qmat *q)
@@ -277,7 +285,9 @@ uint64_t ql_qmat_bits(const ql_qmat *q)
     return 0;
   const ql_qmat_view *v = &q->view;
   const uint64_t scale = ql_dtype_bits(v->scale_dtype);
-  const uint64_t zero = v->kind == QL_GRID_FLOAT_ZERO ? scale : (uint64_t)v->bits;
+  const uint64_t zero = v->kind == QL_GRID_FLOAT_ZERO ? scale
+                        : v->kind == QL_GRID_TABLE    ? 0
+                                                      : (uint64_t)v->bits;
   return (uint64_t)v->rows * v->cols * (uint32_t)v->bits +
          (uint64_t)qli_qmat_blocks(v) * (scale + zero) + part_bits(v);
 }

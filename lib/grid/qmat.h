@@ -24,6 +24,7 @@ struct ql_qmat {
   float *side_scales;
   float *lora_a;
   float *lora_b;
+  float *levels;
 };
 
 /* A matrix with the header of *shape (its array pointers only say which optional parts are wanted)
@@ -49,10 +50,22 @@ static inline size_t qli_qmat_blocks(const ql_qmat_view *v)
   return qli_ceil_div(v->rows, v->block_rows) * v->groups;
 }
 
+/* Whether weights of this kind are s * (code - zero) with integer zero points. */
+static inline int qli_has_zeros(ql_grid_kind kind)
+{
+  return kind != QL_GRID_FLOAT_ZERO && kind != QL_GRID_TABLE;
+}
+
 /* The zero point that a kind without stored ones implies. */
 static inline int32_t qli_implied_zero(ql_grid_kind kind, int32_t bits)
 {
   return kind == QL_GRID_TERNARY ? 1 : 1 << (bits - 1);
+}
+
+/* The levels of row r, [2^bits]. */
+static inline const float *qli_qmat_levels(const ql_qmat_view *v, size_t r)
+{
+  return v->levels + (v->level_sets > 1 ? r << v->bits : 0);
 }
 
 /* Group of column c. */

@@ -13,7 +13,7 @@ static ql_status check_kind(const ql_qmat_view *v, ql_error *error)
 {
   if (v->bits < 1 || v->bits > 8)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "%d bits: 1 to 8 are known", (int)v->bits);
-  if (v->kind < QL_GRID_ASYM || v->kind > QL_GRID_TERNARY)
+  if (v->kind < QL_GRID_ASYM || v->kind > QL_GRID_TABLE)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "unknown grid kind %d", (int)v->kind);
   if (v->kind == QL_GRID_TERNARY && v->bits != 2)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "a ternary grid of %d bits: it has 2",
@@ -52,6 +52,20 @@ static ql_status check_part_sizes(const ql_qmat_view *v, ql_error *error)
   return QL_STATUS_OK;
 }
 
+static ql_status check_level_sets(const ql_qmat_view *v, ql_error *error)
+{
+  const bool table = v->kind == QL_GRID_TABLE;
+  if (!table && (v->level_sets != 0 || v->levels != NULL))
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
+                    "levels on a grid of kind %d, not QL_GRID_TABLE", (int)v->kind);
+  if (table && v->level_sets != 1 && v->level_sets != v->rows)
+    return qli_fail(error, QL_STATUS_SHAPE, "%zu tables for %zu rows: one for all or one for each",
+                    v->level_sets, v->rows);
+  if (!fits(v->level_sets, (size_t)1 << v->bits))
+    return qli_fail(error, QL_STATUS_OVERFLOW, "%zu tables of levels are too many", v->level_sets);
+  return QL_STATUS_OK;
+}
+
 ql_status qli_qmat_check_header(const ql_qmat_view *v, ql_error *error)
 {
   QLI_TRY(check_kind(v, error));
@@ -67,6 +81,7 @@ ql_status qli_qmat_check_header(const ql_qmat_view *v, ql_error *error)
   if (!fits(v->rows, v->cols) || v->cols > INT32_MAX)
     return qli_fail(error, QL_STATUS_OVERFLOW, "a matrix of %zu x %zu is too large", v->rows,
                     v->cols);
+  QLI_TRY(check_level_sets(v, error));
   QLI_TRY(check_groups(v, error));
   return check_part_sizes(v, error);
 }
@@ -128,6 +143,19 @@ static ql_status check_blocks(const ql_qmat_view *v, ql_error *error)
   return QL_STATUS_OK;
 }
 
+static ql_status check_levels(const ql_qmat_view *v, ql_error *error)
+{
+  const size_t n = v->level_sets << v->bits;
+  for (size_t i = 0; i < n; i++)
+    if (!isfinite(v->levels[i])) {
+      qli_fail(error, QL_STATUS_NUMERIC, "level %zu of table %zu is not finite",
+               i & (((size_t)1 << v->bits) - 1), i >> v->bits);
+      qli_error_at(error, (int64_t)(i >> v->bits), -1);
+      return QL_STATUS_NUMERIC;
+    }
+  return QL_STATUS_OK;
+}
+
 static ql_status check_g_idx(const ql_qmat_view *v, ql_error *error)
 {
   for (size_t c = 0; v->g_idx != NULL && c < v->cols; c++)
@@ -165,9 +193,10 @@ static ql_status check_perm(const ql_ctx *ctx, const ql_qmat_view *v, ql_error *
 static ql_status check_zero_arrays(const ql_qmat_view *v, ql_error *error)
 {
   const bool blocks = qli_qmat_blocks(v) != 0, floats = v->kind == QL_GRID_FLOAT_ZERO;
-  if (floats && v->zeros != NULL)
+  if (!qli_has_zeros(v->kind) && v->zeros != NULL)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
-                    "a grid with float zero points has integer ones too");
+                    floats ? "a grid with float zero points has integer ones too"
+                           : "a table of levels has no zero points, but some are given");
   if (!floats && v->fzeros != NULL)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
                     "float zero points on a grid of kind %d, not QL_GRID_FLOAT_ZERO", (int)v->kind);
@@ -183,6 +212,8 @@ static ql_status check_arrays(const ql_qmat_view *v, ql_error *error)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "the codes are NULL");
   if (qli_qmat_blocks(v) != 0 && v->scales == NULL)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "the scales are NULL");
+  if (v->level_sets != 0 && v->levels == NULL)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "the levels are NULL");
   return check_zero_arrays(v, error);
 }
 
@@ -298,6 +329,7 @@ ql_status qli_qmat_check(const ql_ctx *ctx, const ql_qmat_view *v, ql_error *err
   QLI_TRY(check_arrays(v, error));
   QLI_TRY(check_codes(v, error));
   QLI_TRY(check_blocks(v, error));
+  QLI_TRY(check_levels(v, error));
   QLI_TRY(check_g_idx(v, error));
   QLI_TRY(check_perm(ctx, v, error));
   QLI_TRY(check_in_scale(v, error));

@@ -247,7 +247,7 @@ static void test_smaller_view(void **state)
   } cases[] = {{QL_PART_FLOAT_ZEROS, offsetof(ql_qmat_view, in_scale)},
                {QL_PART_IN_SCALE, offsetof(ql_qmat_view, side_count)},
                {QL_PART_SIDE_COLUMNS, offsetof(ql_qmat_view, lora_dtype)},
-               {QL_PART_LOW_RANK, sizeof(ql_qmat_view)}};
+               {QL_PART_LOW_RANK, offsetof(ql_qmat_view, levels)}};
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     sample s;
     ql_qmat *q = NULL;

@@ -128,7 +128,7 @@ static void test_refused(void **state)
   WITH((s.view.perm = s.perm, s.perm[1] = COLS), QL_STATUS_INVALID_ARGUMENT, -1, 1);
   WITH(s.view.bits = 0, QL_STATUS_INVALID_ARGUMENT, -1, -1);
   WITH(s.view.bits = 9, QL_STATUS_INVALID_ARGUMENT, -1, -1);
-  WITH(s.view.kind = 8, QL_STATUS_INVALID_ARGUMENT, -1, -1);
+  WITH(s.view.kind = 9, QL_STATUS_INVALID_ARGUMENT, -1, -1);
   WITH(s.view.scale_dtype = QL_DTYPE_I8, QL_STATUS_DTYPE, -1, -1);
   WITH(s.view.groups = 2, QL_STATUS_SHAPE, -1, -1);
   WITH(s.view.block_cols = 0, QL_STATUS_INVALID_ARGUMENT, -1, -1);
