@@ -13,6 +13,8 @@ typedef struct qlk_exact {
   void (*f32_to_bf16)(const float *src, size_t n, void *dst);
   /* dst[i] = scale * (float)(codes[i] - zero), one rounding; zero in 0..256. */
   void (*dequant)(const uint8_t *codes, size_t n, float scale, int32_t zero, float *dst);
+  /* Sum of the codes modulo 2^32. */
+  uint32_t (*sum)(const uint8_t *codes, size_t n);
 } qlk_exact;
 
 void qlk_fill_exact_scalar(qlk_exact *t);

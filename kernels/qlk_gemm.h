@@ -77,6 +77,9 @@ void qlk_fill_wint_scalar(qlk_gemm *t);
 void qlk_fill_wint_avx2(qlk_gemm *t);
 void qlk_fill_wint_avx512(qlk_gemm *t);
 void qlk_fill_wint_neon(qlk_gemm *t);
+/* Packing alone, which serves any panel width: for the units of the same ISA to take over. */
+void qlk_fill_pack_avx2(qlk_gemm *t);
+void qlk_fill_pack_neon(qlk_gemm *t);
 void qlk_fill_wfloat_scalar(qlk_gemm *t);
 void qlk_fill_wfloat_avx2(qlk_gemm *t);
 void qlk_fill_wfloat_avx512(qlk_gemm *t);

@@ -86,6 +86,22 @@ static void qlk_dequant_f32_u8_avx2(const uint8_t *codes, size_t n, float scale,
     dst[i] = scale * (float)((int32_t)codes[i] - zero);
 }
 
+static uint32_t qlk_sum_u8_avx2(const uint8_t *codes, size_t n)
+{
+  __m256i sums = _mm256_setzero_si256();
+  size_t i = 0;
+  for (; i + 32 <= n; i += 32) {
+    const __m256i c = _mm256_loadu_si256((const __m256i *)(const void *)(codes + i));
+    sums = _mm256_add_epi64(sums, _mm256_sad_epu8(c, _mm256_setzero_si256()));
+  }
+  const __m128i half =
+      _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  uint32_t sum = (uint32_t)_mm_cvtsi128_si32(_mm_add_epi64(half, _mm_srli_si128(half, 8)));
+  for (; i < n; i++)
+    sum += codes[i];
+  return sum;
+}
+
 void qlk_fill_exact_avx2(qlk_exact *t)
 {
   t->f16_to_f32 = qlk_cvt_f32_f16_avx2;
@@ -93,4 +109,5 @@ void qlk_fill_exact_avx2(qlk_exact *t)
   t->f32_to_f16 = qlk_cvt_f16_f32_avx2;
   t->f32_to_bf16 = qlk_cvt_bf16_f32_avx2;
   t->dequant = qlk_dequant_f32_u8_avx2;
+  t->sum = qlk_sum_u8_avx2;
 }

@@ -78,6 +78,18 @@ static void qlk_dequant_f32_u8_neon(const uint8_t *codes, size_t n, float scale,
     dst[i] = scale * (float)((int32_t)codes[i] - zero);
 }
 
+static uint32_t qlk_sum_u8_neon(const uint8_t *codes, size_t n)
+{
+  uint32x4_t sums = vdupq_n_u32(0);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    sums = vpadalq_u16(sums, vpaddlq_u8(vld1q_u8(codes + i)));
+  uint32_t sum = vaddvq_u32(sums);
+  for (; i < n; i++)
+    sum += codes[i];
+  return sum;
+}
+
 void qlk_fill_exact_neon(qlk_exact *t)
 {
   t->f16_to_f32 = qlk_cvt_f32_f16_neon;
@@ -85,4 +97,5 @@ void qlk_fill_exact_neon(qlk_exact *t)
   t->f32_to_f16 = qlk_cvt_f16_f32_neon;
   t->f32_to_bf16 = qlk_cvt_bf16_f32_neon;
   t->dequant = qlk_dequant_f32_u8_neon;
+  t->sum = qlk_sum_u8_neon;
 }

@@ -34,6 +34,14 @@ static void qlk_dequant_f32_u8_scalar(const uint8_t *codes, size_t n, float scal
     dst[i] = scale * (float)((int32_t)codes[i] - zero);
 }
 
+static uint32_t qlk_sum_u8_scalar(const uint8_t *codes, size_t n)
+{
+  uint32_t sum = 0;
+  for (size_t i = 0; i < n; i++)
+    sum += codes[i];
+  return sum;
+}
+
 void qlk_fill_exact_scalar(qlk_exact *t)
 {
   t->f16_to_f32 = qlk_cvt_f32_f16_scalar;
@@ -41,4 +49,5 @@ void qlk_fill_exact_scalar(qlk_exact *t)
   t->f32_to_f16 = qlk_cvt_f16_f32_scalar;
   t->f32_to_bf16 = qlk_cvt_bf16_f32_scalar;
   t->dequant = qlk_dequant_f32_u8_scalar;
+  t->sum = qlk_sum_u8_scalar;
 }

@@ -5,7 +5,7 @@
 #include "checked.h"
 #include "error.h"
 #include "fpenv.h"
-#include "half.h"
+#include "pages.h"
 #include "parts.h"
 #include "qmat.h"
 
@@ -71,6 +71,18 @@ static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *
          append(&at->total, s->gather ? s->packed_k : 0, sizeof(int32_t), &at->gather);
 }
 
+/* Packing writes every byte of a section but those that round it up to 64: zero, so that equal
+ * matrices are equal bytes. */
+static void clear_ends(unsigned char *block, const sections *at)
+{
+  const size_t starts[] = {at->codes, at->scales, at->zeros,  at->fzeros,
+                           at->sums,  at->ends,   at->gather, at->total};
+  memset(block, 0, at->codes);
+  for (size_t i = 1; i < sizeof starts / sizeof starts[0]; i++)
+    if (starts[i] > starts[i - 1])
+      memset(block + starts[i] - 64, 0, 64);
+}
+
 static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **out, ql_error *error)
 {
   const qlk_gemm_unit *unit = &ctx->kernels.gemm.unit[s->wtype];
@@ -84,7 +96,8 @@ static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **ou
   if (block == NULL)
     return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to pack a matrix of %zu x %zu", s->n,
                     s->k);
-  memset(block, 0, at.total);
+  qli_pages_huge(block, at.total);
+  clear_ends(block, &at);
   head.ctx = ctx;
   head.wtype = s->wtype;
   head.layout = unit->layout_id;
@@ -113,15 +126,19 @@ static unsigned char *writable(ql_packed *p, const void *section)
   return (unsigned char *)p + ((const unsigned char *)section - (const unsigned char *)p);
 }
 
-/* Packing of all panels. Each worker has room for nr rows of packed k elements. */
+/* Packing of all panels. Each worker has room for nr rows of packed k elements, and for as many of
+ * scales. */
 typedef struct {
   ql_packed *packed;
-  const qlk_gemm_unit *unit;
+  const qlk_gemm *kernels;
   const ql_qmat_view *view; /* quantized */
   const qli_pack_plan *plan;
-  const ql_tensor *tensor; /* or floating point */
-  size_t row_bytes;
+  const ql_tensor *tensor;     /* or floating point */
+  const unsigned char *direct; /* rows that lie as pack wants them, or NULL: they are gathered */
+  size_t direct_stride;
+  size_t row_bytes, worker_bytes;
   unsigned char *scratch;
+  size_t first; /* panel of the batch */
 } job;
 
 /* The code that stands for the least weight, for places that no column fills: activations are zero
@@ -161,29 +178,40 @@ static void gather_elements(const ql_tensor *t, size_t r, unsigned char *row)
     memcpy(row + c * size, from + (ptrdiff_t)c * t->stride[1], size);
 }
 
-static void store_scale(ql_dtype type, unsigned char *scales, size_t at, float s)
+/* One row of scales, or of zero points, of each column of a panel, as [group][nr]. type: of what is
+ * stored, I16 for values that are. */
+static void write_cells(const job *j, size_t panel, const void *values, ql_dtype type,
+                        unsigned char *scratch, unsigned char *to)
 {
-  const uint16_t h = type == QL_DTYPE_F16 ? qli_f32_to_f16(s) : qli_f32_to_bf16(s);
-  if (type == QL_DTYPE_F32)
-    memcpy(scales + 4 * at, &s, sizeof s);
-  else
-    memcpy(scales + 2 * at, &h, sizeof h);
+  const ql_qmat_view *v = j->view;
+  const size_t nr = j->packed->nr, size = type == QL_DTYPE_F32 ? 4 : 2, bytes = v->groups * size;
+  const qlk_exact *exact = &j->packed->ctx->kernels.exact;
+  for (size_t i = 0; i < nr; i++) {
+    const size_t r = panel * nr + i, base = r / v->block_rows * v->groups;
+    unsigned char *row = scratch + i * bytes;
+    if (r >= v->rows)
+      memset(row, 0, bytes);
+    else if (type == QL_DTYPE_F16)
+      exact->f32_to_f16((const float *)values + base, v->groups, row);
+    else if (type == QL_DTYPE_BF16)
+      exact->f32_to_bf16((const float *)values + base, v->groups, row);
+    else
+      memcpy(row, (const unsigned char *)values + base * size, bytes);
+  }
+  const qlk_wtype as = size == 4 ? QLK_W_F32 : QLK_W_F16;
+  j->kernels->unit[as].pack(scratch, bytes, nr, v->groups,
+                            to + panel * j->packed->weights.scale_stride * size);
 }
 
-static void write_grid(const job *j, size_t panel, size_t column, size_t r)
+static void write_grid(const job *j, size_t panel, unsigned char *scratch)
 {
   const qlk_weights *w = &j->packed->weights;
   const ql_qmat_view *v = j->view;
-  unsigned char *scales = writable(j->packed, w->scales);
-  const size_t base = r / v->block_rows * v->groups;
-  for (size_t g = 0; g < v->groups; g++) {
-    const size_t at = panel * w->scale_stride + g * j->packed->nr + column;
-    store_scale(v->scale_dtype, scales, at, v->scales[base + g]);
-    if (w->fzeros != NULL)
-      store_scale(v->scale_dtype, writable(j->packed, w->fzeros), at, v->fzeros[base + g]);
-    if (w->zeros != NULL)
-      memcpy(writable(j->packed, w->zeros + at), &v->zeros[base + g], sizeof(int16_t));
-  }
+  write_cells(j, panel, v->scales, v->scale_dtype, scratch, writable(j->packed, w->scales));
+  if (w->fzeros != NULL)
+    write_cells(j, panel, v->fzeros, v->scale_dtype, scratch, writable(j->packed, w->fzeros));
+  if (w->zeros != NULL)
+    write_cells(j, panel, v->zeros, QL_DTYPE_I16, scratch, writable(j->packed, w->zeros));
 }
 
 /* row: the codes of matrix row r in packed order. */
@@ -193,24 +221,27 @@ static void write_sums(const job *j, size_t panel, size_t column, size_t r,
   const ql_qmat_view *v = j->view;
   const size_t base = r / v->block_rows * v->groups;
   for (size_t g = 0, p = 0; g < v->groups; g++) {
+    const size_t end = r < v->rows ? j->plan->ends[g] : p;
+    const uint32_t zero = r < v->rows ? (uint32_t)v->zeros[base + g] : 0;
     uint32_t sum = 0;
-    for (; p < j->plan->ends[g]; p++)
+    if (j->plan->identity) {
+      sum = j->packed->ctx->kernels.exact.sum(row + p, end - p) - (uint32_t)(end - p) * zero;
+      p = end;
+    }
+    for (; p < end; p++)
       if (j->plan->gather[p] >= 0)
-        sum += (uint32_t)(row[p] - v->zeros[base + g]);
+        sum += row[p] - zero;
     const int32_t stored = (int32_t)sum;
     const size_t at = panel * j->packed->weights.scale_stride + g * j->packed->nr + column;
     memcpy(writable(j->packed, j->packed->sums + at), &stored, sizeof stored);
   }
 }
 
-static void pack_panel(void *arg, size_t panel, size_t worker)
+/* Rows of a panel in packed order, zeros below the last. */
+static void gather_rows(const job *j, size_t panel, unsigned char *rows)
 {
-  const job *j = arg;
-  const qlk_weights *w = &j->packed->weights;
-  const size_t nr = j->packed->nr;
-  unsigned char *rows = j->scratch + worker * nr * j->row_bytes;
-  for (size_t i = 0; i < nr; i++) {
-    const size_t r = panel * nr + i;
+  for (size_t i = 0; i < j->packed->nr; i++) {
+    const size_t r = panel * j->packed->nr + i;
     unsigned char *row = rows + i * j->row_bytes;
     if (r >= j->packed->n)
       memset(row, 0, j->row_bytes);
@@ -218,27 +249,58 @@ static void pack_panel(void *arg, size_t panel, size_t worker)
       gather_codes(j, r, row);
     else
       gather_elements(j->tensor, r, row);
-    if (r < j->packed->n && j->view != NULL)
-      write_grid(j, panel, i, r);
-    if (r < j->packed->n && j->packed->sums != NULL)
-      write_sums(j, panel, i, r, row);
   }
-  j->unit->pack(rows, j->row_bytes, nr, w->k,
-                writable(j->packed, w->codes + panel * w->code_stride));
+}
+
+static void pack_panel(void *arg, size_t index, size_t worker)
+{
+  const job *j = arg;
+  const qlk_weights *w = &j->packed->weights;
+  const size_t nr = j->packed->nr, panel = j->first + index, row = panel * nr;
+  unsigned char *scratch = j->scratch + worker * j->worker_bytes;
+  const bool direct = j->direct != NULL && row + nr <= j->packed->n;
+  const unsigned char *rows = direct ? j->direct + row * j->direct_stride : scratch;
+  const size_t stride = direct ? j->direct_stride : j->row_bytes;
+  if (!direct)
+    gather_rows(j, panel, scratch);
+  j->kernels->unit[j->packed->wtype].pack(rows, stride, nr, w->k,
+                                          writable(j->packed, w->codes + panel * w->code_stride));
+  for (size_t i = 0; j->packed->sums != NULL && i < nr; i++)
+    write_sums(j, panel, i, row + i, rows + i * stride);
+  if (j->view != NULL)
+    write_grid(j, panel, scratch);
+}
+
+/* Whether rows lie in memory as pack wants them. */
+static void find_direct(job *j, size_t element)
+{
+  const ql_tensor *t = j->tensor;
+  const qli_packed_parts *parts = j->packed->parts;
+  if (j->view != NULL && j->plan->identity && (parts == NULL || parts->side_count == 0)) {
+    j->direct = j->view->codes;
+    j->direct_stride = j->view->cols;
+  }
+  if (t != NULL && t->stride[1] == (ptrdiff_t)element && t->stride[0] >= 0) {
+    j->direct = t->data;
+    j->direct_stride = (size_t)t->stride[0];
+  }
 }
 
 static ql_status pack_panels(const ql_ctx *ctx, job *j, size_t element, ql_error *error)
 {
   ql_packed *p = j->packed;
-  size_t bytes;
-  j->unit = qli_packed_unit(ctx, p);
+  size_t bytes, cells;
+  j->kernels = &ctx->kernels.gemm;
   if (!qli_mul_size(p->weights.k, element, &j->row_bytes) ||
-      !qli_mul_size(j->row_bytes, p->nr, &bytes))
+      !qli_mul_size(j->row_bytes, p->nr, &bytes) ||
+      !qli_mul_size(p->weights.groups, p->nr * sizeof(float), &cells))
     return qli_fail(error, QL_STATUS_OVERFLOW, "%zu columns are too many to pack", p->k);
-  j->scratch = qli_alloc(ctx, ctx->executor.max_workers, bytes);
+  j->worker_bytes = bytes > cells ? bytes : cells;
+  j->scratch = qli_alloc(ctx, ctx->executor.max_workers, j->worker_bytes);
   if (j->scratch == NULL)
     return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to pack a matrix of %zu x %zu", p->n,
                     p->k);
+  find_direct(j, element);
   qli_parallel_for(ctx, p->panels, pack_panel, j);
   qli_free(ctx, j->scratch);
   return QL_STATUS_OK;

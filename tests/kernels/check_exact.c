@@ -147,25 +147,52 @@ static void check_dequant(kc *k, const qlk_exact *t)
   }
 }
 
+static void run_sum(void *arg)
+{
+  call *c = arg;
+  c->zero = (int32_t)c->t->sum(c->src, c->n);
+}
+
+/* The longest is beyond 16 bits of 255s in every lane of a vector. */
+static void check_sum(kc *k, const qlk_exact *t)
+{
+  for (size_t n = 0; n <= 200; n++) {
+    const size_t count = n == 200 ? 70000 : n;
+    kc_begin(k, n, "n=%zu", count);
+    uint8_t *src = kc_memory(k, count, 1);
+    uint32_t want = 0;
+    for (size_t i = 0; i < count; i++) {
+      src[i] = n == 200 ? 255 : (uint8_t)kc_u64(k);
+      want += src[i];
+    }
+    call c = {.t = t, .src = src, .n = count};
+    if (kc_run(k, run_sum, &c) && (uint32_t)c.zero != want)
+      kc_fail(k, "%u, not %u", (unsigned)c.zero, (unsigned)want);
+    kc_end(k);
+  }
+}
+
 static void bench(kc *k, const qlk_exact *t, int which)
 {
   const size_t n = 4096;
   kc_begin(k, 0, "n=%zu", n);
   void *src = kc_memory(k, 4 * n, 64), *dst = kc_memory(k, 4 * n, 64);
   memset(src, 0x3c, 4 * n);
+  static const double bytes[] = {6, 6, 6, 6, 5, 1};
   call c = {t, which, src, n, dst, 0.5f, 8};
-  kc_bench_line(k, kc_time(run, &c), (double)n, (double)n * (which == 4 ? 5 : 6));
+  kc_bench_line(k, kc_time(which == 5 ? run_sum : run, &c), (double)n, (double)n * bytes[which]);
   k->buffers = 0;
 }
 
 void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, const qlk_table *here)
 {
-  static const char *const names[] = {"exact.f16_to_f32", "exact.bf16_to_f32", "exact.f32_to_f16",
-                                      "exact.f32_to_bf16", "exact.dequant"};
-  const void *slots[] = {&here->exact.f16_to_f32, &here->exact.bf16_to_f32, &here->exact.f32_to_f16,
-                         &here->exact.f32_to_bf16, &here->exact.dequant};
+  static const char *const names[] = {"exact.f16_to_f32",  "exact.bf16_to_f32", "exact.f32_to_f16",
+                                      "exact.f32_to_bf16", "exact.dequant",     "exact.sum"};
+  const void *slots[] = {&here->exact.f16_to_f32, &here->exact.bf16_to_f32,
+                         &here->exact.f32_to_f16, &here->exact.f32_to_bf16,
+                         &here->exact.dequant,    &here->exact.sum};
   (void)scalar;
-  for (int which = 0; which < 5; which++) {
+  for (int which = 0; which < 6; which++) {
     const ptrdiff_t at = (const char *)slots[which] - (const char *)here;
     if (!kc_wants(k, names[which], slots[which], below ? (const char *)below + at : NULL,
                   sizeof(void (*)(void))))
@@ -176,6 +203,8 @@ void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, cons
       check_widening(k, &here->exact, which);
     else if (which < 4)
       check_narrowing(k, &here->exact, which);
+    else if (which == 5)
+      check_sum(k, &here->exact);
     else
       check_dequant(k, &here->exact);
   }

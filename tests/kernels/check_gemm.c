@@ -209,6 +209,7 @@ typedef struct {
   bool ordered;
 } call;
 
+/* Packing serves panels of any width. */
 static void run_pack(void *arg)
 {
   const call *c = arg;
@@ -236,16 +237,19 @@ static void run_dense(void *arg)
 
 static void check_pack(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype)
 {
-  for (size_t chunks = 0; chunks < 40; chunks++) {
+  for (size_t chunks = 0; chunks < 80; chunks++) {
     packed_case c;
-    kc_begin(k, chunks, "k=%zu", chunks * unit->kr);
-    make_case(k, KC_UNIFORM, wtype, unit, 1, chunks, &c);
+    qlk_gemm_unit other = *unit;
+    if (chunks % 2 != 0)
+      other.nr = (uint32_t)(1 + chunks * 7 % 41);
+    kc_begin(k, chunks, "k=%zu nr=%zu", chunks * unit->kr, (size_t)other.nr);
+    make_case(k, KC_UNIFORM, wtype, &other, 1, chunks, &c);
     const size_t stride = c.k * c.element + kc_below(k, 3);
     unsigned char *rows = kc_memory(k, c.nr * stride, 1);
     for (size_t j = 0; j < c.nr; j++)
       memcpy(rows + j * stride, c.elements + j * c.k * c.element, c.k * c.element);
     unsigned char *panel = kc_memory(k, c.w.code_stride, 64);
-    call a = {.unit = unit, .rows = rows, .stride = stride, .k1 = c.k};
+    call a = {.unit = &other, .rows = rows, .stride = stride, .k1 = c.k};
     a.out = (float *)(void *)panel;
     if (kc_run(k, run_pack, &a))
       kc_same_bytes(k, panel, c.w.codes, c.w.code_stride);
