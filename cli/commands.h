@@ -6,6 +6,6 @@
 #include "options.h"
 
 extern const command command_quantize, command_plan, command_eval, command_run, command_inspect,
-    command_diff, command_methods, command_version, command_help;
+    command_diff, command_bench, command_methods, command_version, command_help;
 
 #endif

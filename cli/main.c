@@ -26,9 +26,17 @@ const option_row common_options[] = {
     {0},
 };
 
-const command *const commands[] = {
-    &command_quantize, &command_plan,    &command_eval,    &command_run,  &command_inspect,
-    &command_diff,     &command_methods, &command_version, &command_help, NULL};
+const command *const commands[] = {&command_quantize,
+                                   &command_plan,
+                                   &command_eval,
+                                   &command_run,
+                                   &command_inspect,
+                                   &command_diff,
+                                   &command_bench,
+                                   &command_methods,
+                                   &command_version,
+                                   &command_help,
+                                   NULL};
 
 const command *command_find(const char *name)
 {

@@ -30,9 +30,10 @@ MAY_INCLUDE = {
     "kernels/neon": ["kernels"],
     "kernels": [],
     "engine": [],
-    "cli": ["engine"],
+    "cli": ["engine", "bench/core"],
     "examples": [],
-    "bench": ["engine"],
+    "bench": ["engine", "bench/core"],
+    "bench/core": ["bench"],
     "bench/micro": ["lib/base", "lib/linalg"],
     "include/quantlib": [],
     "include/quantlib/algo": [],
@@ -57,7 +58,8 @@ def room(name):
 def header_rooms(names, problems):
     rooms = dict(GENERATED)
     for name in names:
-        if name.suffix not in (".h", ".def") or name.parts[0] not in ("lib", "kernels", "engine"):
+        if name.suffix not in (".h", ".def") or \
+                name.parts[0] not in ("lib", "kernels", "engine") and name.parts[:2] != ("bench", "core"):
             continue
         if name.name in rooms:
             problems.append(f"{name}: there is another header of that name in {rooms[name.name]}")

@@ -16,6 +16,7 @@ _ql() {
     words+=" run"
     words+=" inspect"
     words+=" diff"
+    words+=" bench"
     words+=" methods"
     words+=" version"
     words+=" help"
@@ -110,6 +111,18 @@ _ql() {
     diff:--max-tokens) return ;;
     diff:--threads) return ;;
     diff:--isa) return ;;
+    bench:--op) return ;;
+    bench:--shape) return ;;
+    bench:--m|bench:-m) return ;;
+    bench:--compute) return ;;
+    bench:--state) return ;;
+    bench:--act) return ;;
+    bench:--group) return ;;
+    bench:--original) return ;;
+    bench:--seconds) return ;;
+    bench:--cold-mib) return ;;
+    bench:--threads) return ;;
+    bench:--isa) return ;;
     methods:--threads) return ;;
     methods:--isa) return ;;
     version:--threads) return ;;
@@ -127,6 +140,7 @@ _ql() {
     run) words=" --prompt -p --tokens -n --temp --top-p --seed --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     inspect) words=" --no-statistics --text --outlier-multiple --ctx --max-tokens --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     diff) words=" --text --own-inputs --ctx --max-tokens --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    bench) words=" --quick --op --shape --m -m --compute --state --act --group --original --seconds --cold-mib --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     methods) words=" --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     version) words=" --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     help) words=" --man --bash --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;

@@ -8,13 +8,14 @@ import subprocess
 
 from cli_support import CliTest, MODEL, OK, ROOT, USAGE, main, ql
 
-COMMANDS = ["quantize", "plan", "diff", "eval", "run", "inspect", "version", "help"]
+COMMANDS = ["quantize", "plan", "diff", "bench", "eval", "run", "inspect", "version", "help"]
 ISSUE_OPTIONS = {
     "quantize": "output method bits group-size sym asym act-order damp mse calib calib-tokens seq-len "
     "seed format skip layer act-bits act act-sym act-asym alpha smooth-online per-tensor threads json isa reproducible quiet verbose",
     "plan": "output target-bpw target-size target-tokens-per-second candidates groups measure-kl tie from "
     "calib threads json isa reproducible",
     "eval": "text ctx stride max-tokens ref choices generate by-position limit gen-tokens stop extract details json threads isa reproducible",
+    "bench": "quick op shape m compute state act group original seconds threads isa json",
     "run": "prompt tokens temp seed json threads isa reproducible",
     "diff": "text own-inputs ctx max-tokens json threads isa reproducible",
     "inspect": "text outlier-multiple ctx max-tokens json threads isa reproducible",
