@@ -51,6 +51,24 @@ typedef void qlk_dense_fn(size_t m, size_t k, const float *x, size_t ldx, const 
 typedef void qlk_gemv_fn(const qlk_weights *w, size_t panel, size_t panels, const float *x,
                          float *y);
 
+/* Rows of x against whole panels, with the bits of expand and the fast dense core; each weight is
+ * decoded once for all rows, in registers. Like dense cores over the blocks from k0 to k1, the
+ * first of which is added to y only with accumulate. k0 is a multiple of QLK_KB, k1 too or the end;
+ * group is the one that holds k0. */
+typedef struct qlk_few_job {
+  const qlk_weights *w;
+  size_t panel, panels;
+  size_t k0, k1, group;
+  size_t m;       /* 1 <= m <= few_rows */
+  const float *x; /* of k0; rows are ldx elements apart */
+  size_t ldx;
+  float *y; /* [m][panels * nr]; rows are ldy elements apart */
+  size_t ldy;
+  int accumulate;
+} qlk_few_job;
+
+typedef void qlk_few_fn(const qlk_few_job *job);
+
 /* Everything that depends on one packed layout, replaced as a unit: an ISA that overwrites one
  * overwrites all of it. */
 typedef struct qlk_gemm_unit {
@@ -62,6 +80,10 @@ typedef struct qlk_gemm_unit {
   qlk_dense_fn *dense;
   qlk_dense_fn *dense_ordered;
   const char *gemv_name, *gemm_name, *ordered_name;
+  qlk_few_fn *few; /* NULL: expand and dense serve few rows as well */
+  const char *few_name;
+  uint32_t few_rows;
+  uint32_t few_limit; /* more rows than that are better served by expand and the few of f32 */
 } qlk_gemm_unit;
 
 typedef struct qlk_gemm {

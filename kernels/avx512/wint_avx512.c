@@ -10,7 +10,7 @@
 #include <immintrin.h>
 
 /* Weights of 2, 3, 4 and 8 bits: sixteen columns to a vector, two vectors to a panel. */
-enum { NR = 32 };
+enum { NR = 32, SUMS = 24, FEW = 6, AHEAD = 1024 };
 
 static inline size_t kr_of(const int bits)
 {
@@ -141,47 +141,99 @@ static inline __attribute__((always_inline)) void expand(const int bits, const i
   }
 }
 
-/* count vectors of columns, two to a panel, against x. The sums follow the blocks of QLK_KB. */
-static inline __attribute__((always_inline)) void gemv(const int bits, const int symmetric,
-                                                       const size_t count, const qlk_weights *w,
-                                                       size_t panel, const float *x, float *y)
+/* rows rows of x against count vectors of columns of one or two panels, all sums in registers. The
+ * sums follow the blocks of QLK_KB. */
+static inline __attribute__((always_inline)) void few_part(const int bits, const int symmetric,
+                                                           const size_t rows, const size_t count,
+                                                           const qlk_few_job *job, size_t panel,
+                                                           float *y)
 {
-  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
-  const unsigned char *codes = w->codes + panel * w->code_stride;
+  const qlk_weights *w = job->w;
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4, ldx = job->ldx;
+  const unsigned char *codes = w->codes + panel * w->code_stride + job->k0 / kr * chunk_bytes;
+  const float *x = job->x;
   const __m512 table = code_table(bits, symmetric);
-  __m512 total[4], acc[4];
-  /* -0 is neutral even when the first block sums to -0. */
-  for (size_t v = 0; v < count; v++)
-    total[v] = _mm512_set1_ps(-0.0f);
-  for (size_t block = 0, k = 0, group = 0; block < w->k; block += QLK_KB) {
-    const size_t block_end = block + QLK_KB < w->k ? block + QLK_KB : w->k;
-    for (size_t v = 0; v < count; v++)
-      acc[v] = _mm512_setzero_ps();
+  int accumulate = job->accumulate;
+  for (size_t k = job->k0, group = job->group; k < job->k1; accumulate = 1) {
+    const size_t block_end = k + QLK_KB < job->k1 ? k + QLK_KB : job->k1;
+    __m512 acc[FEW][4];
+    for (size_t i = 0; i < rows; i++)
+      for (size_t v = 0; v < count; v++)
+        acc[i][v] = _mm512_setzero_ps();
     for (; k < block_end;) {
       grid16 g[4];
       group = qlk_next_group(w, group, k);
       for (size_t v = 0; v < count; v++)
         g[v] = load_grid(w, panel + v / 2, group, v % 2 * 16);
       const size_t end = qlk_run_end(w, group, block_end);
-      for (; k < end; k += kr, codes += chunk_bytes) {
+      for (; k < end; k += kr, codes += chunk_bytes, x += kr) {
+        for (size_t at = 0; rows > 2 && at < count / 2; at++)
+          for (size_t line = 0; line < chunk_bytes; line += 64)
+            __builtin_prefetch(codes + at * w->code_stride + AHEAD + line);
         chunk16 c[4];
         for (size_t v = 0; v < count; v++)
-          c[v] = load_chunk(bits, codes + v / 2 * w->code_stride + v % 2 * 64);
+          c[v] = load_chunk(bits, codes + v / 2 * w->code_stride + v % 2 * 16 * 4);
         for (size_t t = 0; t < kr; t++) {
-          const __m512 a = _mm512_set1_ps(x[k + t]);
+          __m512 b[4];
           for (size_t v = 0; v < count; v++) {
             turn_chunk(bits, &c[v], t);
-            const __m512 b = weight(next_code(bits, &c[v], table, symmetric), g[v], symmetric);
-            acc[v] = _mm512_fmadd_ps(a, b, acc[v]);
+            b[v] = weight(next_code(bits, &c[v], table, symmetric), g[v], symmetric);
+          }
+          for (size_t i = 0; i < rows; i++) {
+            const __m512 a = _mm512_set1_ps(x[i * ldx + t]);
+            for (size_t v = 0; v < count; v++)
+              acc[i][v] = _mm512_fmadd_ps(a, b[v], acc[i][v]);
           }
         }
       }
     }
-    for (size_t v = 0; v < count; v++)
-      total[v] = _mm512_add_ps(total[v], acc[v]);
+    for (size_t i = 0; i < rows; i++)
+      for (size_t v = 0; v < count; v++) {
+        float *part = y + i * job->ldy + v * 16;
+        _mm512_storeu_ps(part,
+                         accumulate ? _mm512_add_ps(_mm512_loadu_ps(part), acc[i][v]) : acc[i][v]);
+      }
   }
-  for (size_t v = 0; v < count; v++)
-    _mm512_storeu_ps(y + 16 * v, total[v]);
+}
+
+/* Two panels at a time where the registers hold their sums. */
+static inline __attribute__((always_inline)) void
+few_rows(const int bits, const int symmetric, const size_t rows, const qlk_few_job *job)
+{
+  size_t p = 0;
+  for (; rows * 2 * 2 <= SUMS && p + 2 <= job->panels; p += 2)
+    few_part(bits, symmetric, rows, 2 * 2, job, job->panel + p, job->y + p * NR);
+  for (; p < job->panels; p++)
+    few_part(bits, symmetric, rows, 2, job, job->panel + p, job->y + p * NR);
+}
+
+static inline __attribute__((always_inline)) void few_grid(const int bits, const size_t rows,
+                                                           const qlk_few_job *job)
+{
+  if (is_symmetric(job->w))
+    few_rows(bits, 1, rows, job);
+  else
+    few_rows(bits, 0, rows, job);
+}
+
+static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+{
+  switch (job->m) {
+  case 1: few_grid(bits, 1, job); break;
+  case 2: few_grid(bits, 2, job); break;
+  case 3: few_grid(bits, 3, job); break;
+  case 4: few_grid(bits, 4, job); break;
+  case 5: few_grid(bits, 5, job); break;
+  default: few_grid(bits, FEW, job); break;
+  }
+}
+
+static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
+                                                           size_t panel, size_t panels,
+                                                           const float *x, float *y)
+{
+  const qlk_few_job job = {.w = w, .panel = panel, .panels = panels, .k1 = w->k, .x = x, .y = y};
+  few_grid(bits, 1, &job);
 }
 
 static inline __attribute__((always_inline)) void expand_any(const int bits, const qlk_weights *w,
@@ -192,21 +244,6 @@ static inline __attribute__((always_inline)) void expand_any(const int bits, con
     expand(bits, 1, w, panel, k0, k1, group, out);
   else
     expand(bits, 0, w, panel, k0, k1, group, out);
-}
-
-static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
-                                                           size_t panel, size_t panels,
-                                                           const float *x, float *y)
-{
-  for (; panels >= 2; panel += 2, panels -= 2, y += 2 * NR)
-    if (is_symmetric(w))
-      gemv(bits, 1, 4, w, panel, x, y);
-    else
-      gemv(bits, 0, 4, w, panel, x, y);
-  if (panels == 1 && is_symmetric(w))
-    gemv(bits, 1, 2, w, panel, x, y);
-  else if (panels == 1)
-    gemv(bits, 0, 2, w, panel, x, y);
 }
 
 static void qlk_expand_f32_w2p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
@@ -221,6 +258,11 @@ static void qlk_gemv_f32_w2p32_avx512(const qlk_weights *w, size_t panel, size_t
   gemv_any(2, w, panel, panels, x, y);
 }
 
+static void qlk_few_f32_w2p32_avx512(const qlk_few_job *job)
+{
+  few_any(2, job);
+}
+
 static void qlk_expand_f32_w3p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                         size_t group, float *out)
 {
@@ -231,6 +273,11 @@ static void qlk_gemv_f32_w3p32_avx512(const qlk_weights *w, size_t panel, size_t
                                       const float *x, float *y)
 {
   gemv_any(3, w, panel, panels, x, y);
+}
+
+static void qlk_few_f32_w3p32_avx512(const qlk_few_job *job)
+{
+  few_any(3, job);
 }
 
 static void qlk_expand_f32_w4p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
@@ -245,6 +292,11 @@ static void qlk_gemv_f32_w4p32_avx512(const qlk_weights *w, size_t panel, size_t
   gemv_any(4, w, panel, panels, x, y);
 }
 
+static void qlk_few_f32_w4p32_avx512(const qlk_few_job *job)
+{
+  few_any(4, job);
+}
+
 static void qlk_expand_f32_w8p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                         size_t group, float *out)
 {
@@ -257,54 +309,83 @@ static void qlk_gemv_f32_w8p32_avx512(const qlk_weights *w, size_t panel, size_t
   gemv_any(8, w, panel, panels, x, y);
 }
 
+static void qlk_few_f32_w8p32_avx512(const qlk_few_job *job)
+{
+  few_any(8, job);
+}
+
 void qlk_fill_wint_avx512(qlk_gemm *t)
 {
-  t->unit[QLK_W2] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W2, NR),
-                                    12,
-                                    NR,
-                                    16,
-                                    t->unit[QLK_W2].pack,
-                                    qlk_expand_f32_w2p32_avx512,
-                                    qlk_gemv_f32_w2p32_avx512,
-                                    qlk_dense_f32p32_avx512,
-                                    qlk_dense_ordered_f32p32_avx512,
-                                    "qlk_gemv_f32_w2p32_avx512",
-                                    "qlk_gemm_f32_w2p32_avx512",
-                                    "qlk_gemm_ordered_f32_w2p32_avx512"};
-  t->unit[QLK_W3] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W3, NR),
-                                    12,
-                                    NR,
-                                    32,
-                                    t->unit[QLK_W3].pack,
-                                    qlk_expand_f32_w3p32_avx512,
-                                    qlk_gemv_f32_w3p32_avx512,
-                                    qlk_dense_f32p32_avx512,
-                                    qlk_dense_ordered_f32p32_avx512,
-                                    "qlk_gemv_f32_w3p32_avx512",
-                                    "qlk_gemm_f32_w3p32_avx512",
-                                    "qlk_gemm_ordered_f32_w3p32_avx512"};
-  t->unit[QLK_W4] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W4, NR),
-                                    12,
-                                    NR,
-                                    8,
-                                    t->unit[QLK_W4].pack,
-                                    qlk_expand_f32_w4p32_avx512,
-                                    qlk_gemv_f32_w4p32_avx512,
-                                    qlk_dense_f32p32_avx512,
-                                    qlk_dense_ordered_f32p32_avx512,
-                                    "qlk_gemv_f32_w4p32_avx512",
-                                    "qlk_gemm_f32_w4p32_avx512",
-                                    "qlk_gemm_ordered_f32_w4p32_avx512"};
-  t->unit[QLK_W8] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W8, NR),
-                                    12,
-                                    NR,
-                                    4,
-                                    t->unit[QLK_W8].pack,
-                                    qlk_expand_f32_w8p32_avx512,
-                                    qlk_gemv_f32_w8p32_avx512,
-                                    qlk_dense_f32p32_avx512,
-                                    qlk_dense_ordered_f32p32_avx512,
-                                    "qlk_gemv_f32_w8p32_avx512",
-                                    "qlk_gemm_f32_w8p32_avx512",
-                                    "qlk_gemm_ordered_f32_w8p32_avx512"};
+  t->unit[QLK_W2] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W2, NR),
+      .mr = 12,
+      .nr = NR,
+      .kr = 16,
+      .pack = t->unit[QLK_W2].pack,
+      .expand = qlk_expand_f32_w2p32_avx512,
+      .gemv = qlk_gemv_f32_w2p32_avx512,
+      .dense = qlk_dense_f32p32_avx512,
+      .dense_ordered = qlk_dense_ordered_f32p32_avx512,
+      .gemv_name = "qlk_gemv_f32_w2p32_avx512",
+      .gemm_name = "qlk_gemm_f32_w2p32_avx512",
+      .ordered_name = "qlk_gemm_ordered_f32_w2p32_avx512",
+      .few = qlk_few_f32_w2p32_avx512,
+      .few_name = "qlk_few_f32_w2p32_avx512",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
+  t->unit[QLK_W3] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W3, NR),
+      .mr = 12,
+      .nr = NR,
+      .kr = 32,
+      .pack = t->unit[QLK_W3].pack,
+      .expand = qlk_expand_f32_w3p32_avx512,
+      .gemv = qlk_gemv_f32_w3p32_avx512,
+      .dense = qlk_dense_f32p32_avx512,
+      .dense_ordered = qlk_dense_ordered_f32p32_avx512,
+      .gemv_name = "qlk_gemv_f32_w3p32_avx512",
+      .gemm_name = "qlk_gemm_f32_w3p32_avx512",
+      .ordered_name = "qlk_gemm_ordered_f32_w3p32_avx512",
+      .few = qlk_few_f32_w3p32_avx512,
+      .few_name = "qlk_few_f32_w3p32_avx512",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
+  t->unit[QLK_W4] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W4, NR),
+      .mr = 12,
+      .nr = NR,
+      .kr = 8,
+      .pack = t->unit[QLK_W4].pack,
+      .expand = qlk_expand_f32_w4p32_avx512,
+      .gemv = qlk_gemv_f32_w4p32_avx512,
+      .dense = qlk_dense_f32p32_avx512,
+      .dense_ordered = qlk_dense_ordered_f32p32_avx512,
+      .gemv_name = "qlk_gemv_f32_w4p32_avx512",
+      .gemm_name = "qlk_gemm_f32_w4p32_avx512",
+      .ordered_name = "qlk_gemm_ordered_f32_w4p32_avx512",
+      .few = qlk_few_f32_w4p32_avx512,
+      .few_name = "qlk_few_f32_w4p32_avx512",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
+  t->unit[QLK_W8] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W8, NR),
+      .mr = 12,
+      .nr = NR,
+      .kr = 4,
+      .pack = t->unit[QLK_W8].pack,
+      .expand = qlk_expand_f32_w8p32_avx512,
+      .gemv = qlk_gemv_f32_w8p32_avx512,
+      .dense = qlk_dense_f32p32_avx512,
+      .dense_ordered = qlk_dense_ordered_f32p32_avx512,
+      .gemv_name = "qlk_gemv_f32_w8p32_avx512",
+      .gemm_name = "qlk_gemm_f32_w8p32_avx512",
+      .ordered_name = "qlk_gemm_ordered_f32_w8p32_avx512",
+      .few = qlk_few_f32_w8p32_avx512,
+      .few_name = "qlk_few_f32_w8p32_avx512",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
 }

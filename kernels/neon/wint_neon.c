@@ -9,7 +9,7 @@
 #include <arm_neon.h>
 
 /* Weights of 2, 3, 4 and 8 bits: LANES columns to a vector, VECTORS vectors to a panel. */
-enum { NR = 16, LANES = 4, VECTORS = NR / LANES };
+enum { NR = 16, LANES = 4, VECTORS = NR / LANES, SUMS = 16, FEW = 4, AHEAD = 1024 };
 
 static inline size_t kr_of(const int bits)
 {
@@ -118,55 +118,89 @@ static inline __attribute__((always_inline)) void expand(const int bits, const q
   }
 }
 
-/* count vectors of columns of one or two panels against x. The sums follow the blocks of QLK_KB. */
-static inline __attribute__((always_inline)) void gemv(const int bits, const size_t count,
-                                                       const qlk_weights *w, size_t panel,
-                                                       const float *x, float *y)
+/* rows rows of x against count vectors of columns of one or two panels, all sums in registers. The
+ * sums follow the blocks of QLK_KB. */
+static inline __attribute__((always_inline)) void few_part(const int bits, const size_t rows,
+                                                           const size_t count,
+                                                           const qlk_few_job *job, size_t panel,
+                                                           float *y)
 {
-  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
-  const unsigned char *codes = w->codes + panel * w->code_stride;
-  float32x4_t total[2 * VECTORS], acc[2 * VECTORS];
-  /* -0 is neutral even when the first block sums to -0. */
-  for (size_t v = 0; v < count; v++)
-    total[v] = vdupq_n_f32(-0.0f);
-  for (size_t block = 0, k = 0, group = 0; block < w->k; block += QLK_KB) {
-    const size_t block_end = block + QLK_KB < w->k ? block + QLK_KB : w->k;
-    for (size_t v = 0; v < count; v++)
-      acc[v] = vdupq_n_f32(0);
+  const qlk_weights *w = job->w;
+  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4, ldx = job->ldx;
+  const unsigned char *codes = w->codes + panel * w->code_stride + job->k0 / kr * chunk_bytes;
+  const float *x = job->x;
+
+  int accumulate = job->accumulate;
+  for (size_t k = job->k0, group = job->group; k < job->k1; accumulate = 1) {
+    const size_t block_end = k + QLK_KB < job->k1 ? k + QLK_KB : job->k1;
+    float32x4_t acc[FEW][2 * VECTORS];
+    for (size_t i = 0; i < rows; i++)
+      for (size_t v = 0; v < count; v++)
+        acc[i][v] = vdupq_n_f32(0);
     for (; k < block_end;) {
       grid_part g[2 * VECTORS];
       group = qlk_next_group(w, group, k);
       for (size_t v = 0; v < count; v++)
         g[v] = load_grid(bits, w, panel + v / VECTORS, group, v % VECTORS * LANES);
       const size_t end = qlk_run_end(w, group, block_end);
-      for (; k < end; k += kr, codes += chunk_bytes) {
+      for (; k < end; k += kr, codes += chunk_bytes, x += kr) {
+        for (size_t at = 0; rows > 2 && at < count / VECTORS; at++)
+          for (size_t line = 0; line < chunk_bytes; line += 64)
+            __builtin_prefetch(codes + at * w->code_stride + AHEAD + line);
         chunk_part c[2 * VECTORS];
         for (size_t v = 0; v < count; v++)
           c[v] = load_chunk(bits, codes + v / VECTORS * w->code_stride + v % VECTORS * LANES * 4);
         for (size_t t = 0; t < kr; t++) {
-          const float32x4_t a = vdupq_n_f32(x[k + t]);
+          float32x4_t b[2 * VECTORS];
           for (size_t v = 0; v < count; v++) {
             turn_chunk(bits, &c[v], t);
-            acc[v] = vfmaq_f32(acc[v], a, next_weight(bits, &c[v], g[v]));
+            b[v] = next_weight(bits, &c[v], g[v]);
+          }
+          for (size_t i = 0; i < rows; i++) {
+            const float32x4_t a = vdupq_n_f32(x[i * ldx + t]);
+            for (size_t v = 0; v < count; v++)
+              acc[i][v] = vfmaq_f32(acc[i][v], a, b[v]);
           }
         }
       }
     }
-    for (size_t v = 0; v < count; v++)
-      total[v] = vaddq_f32(total[v], acc[v]);
+    for (size_t i = 0; i < rows; i++)
+      for (size_t v = 0; v < count; v++) {
+        float *part = y + i * job->ldy + v * LANES;
+        vst1q_f32(part, accumulate ? vaddq_f32(vld1q_f32(part), acc[i][v]) : acc[i][v]);
+      }
   }
-  for (size_t v = 0; v < count; v++)
-    vst1q_f32(y + LANES * v, total[v]);
+}
+
+/* Two panels at a time where the registers hold their sums. */
+static inline __attribute__((always_inline)) void few_rows(const int bits, const size_t rows,
+                                                           const qlk_few_job *job)
+{
+  size_t p = 0;
+  for (; rows * 2 * VECTORS <= SUMS && p + 2 <= job->panels; p += 2)
+    few_part(bits, rows, 2 * VECTORS, job, job->panel + p, job->y + p * NR);
+  for (; p < job->panels; p++)
+    few_part(bits, rows, VECTORS, job, job->panel + p, job->y + p * NR);
+}
+
+static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+{
+  switch (job->m) {
+  case 1: few_rows(bits, 1, job); break;
+  case 2: few_rows(bits, 2, job); break;
+  case 3: few_rows(bits, 3, job); break;
+  case 4: few_rows(bits, 4, job); break;
+  case 5: few_rows(bits, 5, job); break;
+  default: few_rows(bits, FEW, job); break;
+  }
 }
 
 static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
                                                            size_t panel, size_t panels,
                                                            const float *x, float *y)
 {
-  for (; panels >= 2; panel += 2, panels -= 2, y += 2 * NR)
-    gemv(bits, 2 * VECTORS, w, panel, x, y);
-  if (panels == 1)
-    gemv(bits, VECTORS, w, panel, x, y);
+  const qlk_few_job job = {.w = w, .panel = panel, .panels = panels, .k1 = w->k, .x = x, .y = y};
+  few_rows(bits, 1, &job);
 }
 
 static void qlk_expand_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
@@ -181,6 +215,11 @@ static void qlk_gemv_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t p
   gemv_any(2, w, panel, panels, x, y);
 }
 
+static void qlk_few_f32_w2p16_neon(const qlk_few_job *job)
+{
+  few_any(2, job);
+}
+
 static void qlk_expand_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
@@ -191,6 +230,11 @@ static void qlk_gemv_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t p
                                     const float *x, float *y)
 {
   gemv_any(3, w, panel, panels, x, y);
+}
+
+static void qlk_few_f32_w3p16_neon(const qlk_few_job *job)
+{
+  few_any(3, job);
 }
 
 static void qlk_expand_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
@@ -205,6 +249,11 @@ static void qlk_gemv_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t p
   gemv_any(4, w, panel, panels, x, y);
 }
 
+static void qlk_few_f32_w4p16_neon(const qlk_few_job *job)
+{
+  few_any(4, job);
+}
+
 static void qlk_expand_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
@@ -217,54 +266,83 @@ static void qlk_gemv_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t p
   gemv_any(8, w, panel, panels, x, y);
 }
 
+static void qlk_few_f32_w8p16_neon(const qlk_few_job *job)
+{
+  few_any(8, job);
+}
+
 void qlk_fill_wint_neon(qlk_gemm *t)
 {
-  t->unit[QLK_W2] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W2, NR),
-                                    4,
-                                    NR,
-                                    16,
-                                    t->unit[QLK_W2].pack,
-                                    qlk_expand_f32_w2p16_neon,
-                                    qlk_gemv_f32_w2p16_neon,
-                                    qlk_dense_f32p16_neon,
-                                    qlk_dense_ordered_f32p16_neon,
-                                    "qlk_gemv_f32_w2p16_neon",
-                                    "qlk_gemm_f32_w2p16_neon",
-                                    "qlk_gemm_ordered_f32_w2p16_neon"};
-  t->unit[QLK_W3] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W3, NR),
-                                    4,
-                                    NR,
-                                    32,
-                                    t->unit[QLK_W3].pack,
-                                    qlk_expand_f32_w3p16_neon,
-                                    qlk_gemv_f32_w3p16_neon,
-                                    qlk_dense_f32p16_neon,
-                                    qlk_dense_ordered_f32p16_neon,
-                                    "qlk_gemv_f32_w3p16_neon",
-                                    "qlk_gemm_f32_w3p16_neon",
-                                    "qlk_gemm_ordered_f32_w3p16_neon"};
-  t->unit[QLK_W4] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W4, NR),
-                                    4,
-                                    NR,
-                                    8,
-                                    t->unit[QLK_W4].pack,
-                                    qlk_expand_f32_w4p16_neon,
-                                    qlk_gemv_f32_w4p16_neon,
-                                    qlk_dense_f32p16_neon,
-                                    qlk_dense_ordered_f32p16_neon,
-                                    "qlk_gemv_f32_w4p16_neon",
-                                    "qlk_gemm_f32_w4p16_neon",
-                                    "qlk_gemm_ordered_f32_w4p16_neon"};
-  t->unit[QLK_W8] = (qlk_gemm_unit){QLK_LAYOUT(QLK_W8, NR),
-                                    4,
-                                    NR,
-                                    4,
-                                    t->unit[QLK_W8].pack,
-                                    qlk_expand_f32_w8p16_neon,
-                                    qlk_gemv_f32_w8p16_neon,
-                                    qlk_dense_f32p16_neon,
-                                    qlk_dense_ordered_f32p16_neon,
-                                    "qlk_gemv_f32_w8p16_neon",
-                                    "qlk_gemm_f32_w8p16_neon",
-                                    "qlk_gemm_ordered_f32_w8p16_neon"};
+  t->unit[QLK_W2] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W2, NR),
+      .mr = 4,
+      .nr = NR,
+      .kr = 16,
+      .pack = t->unit[QLK_W2].pack,
+      .expand = qlk_expand_f32_w2p16_neon,
+      .gemv = qlk_gemv_f32_w2p16_neon,
+      .dense = qlk_dense_f32p16_neon,
+      .dense_ordered = qlk_dense_ordered_f32p16_neon,
+      .gemv_name = "qlk_gemv_f32_w2p16_neon",
+      .gemm_name = "qlk_gemm_f32_w2p16_neon",
+      .ordered_name = "qlk_gemm_ordered_f32_w2p16_neon",
+      .few = qlk_few_f32_w2p16_neon,
+      .few_name = "qlk_few_f32_w2p16_neon",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
+  t->unit[QLK_W3] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W3, NR),
+      .mr = 4,
+      .nr = NR,
+      .kr = 32,
+      .pack = t->unit[QLK_W3].pack,
+      .expand = qlk_expand_f32_w3p16_neon,
+      .gemv = qlk_gemv_f32_w3p16_neon,
+      .dense = qlk_dense_f32p16_neon,
+      .dense_ordered = qlk_dense_ordered_f32p16_neon,
+      .gemv_name = "qlk_gemv_f32_w3p16_neon",
+      .gemm_name = "qlk_gemm_f32_w3p16_neon",
+      .ordered_name = "qlk_gemm_ordered_f32_w3p16_neon",
+      .few = qlk_few_f32_w3p16_neon,
+      .few_name = "qlk_few_f32_w3p16_neon",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
+  t->unit[QLK_W4] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W4, NR),
+      .mr = 4,
+      .nr = NR,
+      .kr = 8,
+      .pack = t->unit[QLK_W4].pack,
+      .expand = qlk_expand_f32_w4p16_neon,
+      .gemv = qlk_gemv_f32_w4p16_neon,
+      .dense = qlk_dense_f32p16_neon,
+      .dense_ordered = qlk_dense_ordered_f32p16_neon,
+      .gemv_name = "qlk_gemv_f32_w4p16_neon",
+      .gemm_name = "qlk_gemm_f32_w4p16_neon",
+      .ordered_name = "qlk_gemm_ordered_f32_w4p16_neon",
+      .few = qlk_few_f32_w4p16_neon,
+      .few_name = "qlk_few_f32_w4p16_neon",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
+  t->unit[QLK_W8] = (qlk_gemm_unit){
+      .layout_id = QLK_LAYOUT(QLK_W8, NR),
+      .mr = 4,
+      .nr = NR,
+      .kr = 4,
+      .pack = t->unit[QLK_W8].pack,
+      .expand = qlk_expand_f32_w8p16_neon,
+      .gemv = qlk_gemv_f32_w8p16_neon,
+      .dense = qlk_dense_f32p16_neon,
+      .dense_ordered = qlk_dense_ordered_f32p16_neon,
+      .gemv_name = "qlk_gemv_f32_w8p16_neon",
+      .gemm_name = "qlk_gemm_f32_w8p16_neon",
+      .ordered_name = "qlk_gemm_ordered_f32_w8p16_neon",
+      .few = qlk_few_f32_w8p16_neon,
+      .few_name = "qlk_few_f32_w8p16_neon",
+      .few_rows = FEW,
+      .few_limit = 8,
+  };
 }

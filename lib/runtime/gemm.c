@@ -251,5 +251,7 @@ const char *ql_gemm_query(const ql_ctx *ctx, const ql_packed *w, size_t m,
   const qlk_gemm_unit *unit = qli_packed_unit(ctx, w);
   if (qli_reproducible(ctx))
     return unit->ordered_name;
-  return m == 1 ? unit->gemv_name : unit->gemm_name;
+  if (m == 1)
+    return unit->gemv_name;
+  return unit->few != NULL && m <= unit->few_limit ? unit->few_name : unit->gemm_name;
 }

@@ -9,7 +9,8 @@
 
 #include <string.h>
 
-enum { CONVERT_ROWS = 8, CHUNK = 256 };
+/* A product of more than MANY_ROWS expands its weights far ahead. */
+enum { CONVERT_ROWS = 8, CHUNK = 256, MANY_ROWS = 8 };
 
 typedef struct {
   const qli_gemm_job *job;
@@ -82,10 +83,17 @@ size_t qli_gemm_row_elements(const ql_packed *w)
   return (lines | 1) * 16;
 }
 
+/* Weights of one block of one panel, or of two panels and several blocks for many rows. */
+static size_t block_floats(const ql_packed *w, size_t m)
+{
+  const size_t columns = qli_gemm_widest(w);
+  return m <= MANY_ROWS ? QLK_KB * columns : QLI_GEMM_DEPTH * 2 * columns;
+}
+
 size_t qli_gemm_worker_bytes(const ql_packed *w, size_t m)
 {
   const size_t rows = qli_min_size(m, QLI_GEMM_ROWS);
-  return (QLK_KB * qli_gemm_widest(w) + rows * QLI_GEMM_COLUMNS) * sizeof(float);
+  return (block_floats(w, m) + rows * QLI_GEMM_COLUMNS) * sizeof(float);
 }
 
 void qli_gemm_take(qli_gemm_job *job, const ql_tensor *x, bool copy, float *scratch)
@@ -151,6 +159,83 @@ static void sum_blocks(const qli_gemm_job *job, const qli_gemm_tile *t, const ql
   }
 }
 
+/* A kernel for few rows over a tile: two panels and a depth at a time, whose weights all rows find
+ * in the second-level cache. */
+typedef struct {
+  const qlk_gemm_unit *unit; /* of the packed weights */
+  qlk_few_fn *few;           /* of the unit, or that of f32 for expanded weights */
+  size_t few_rows;
+  bool expand, add;
+} wide;
+
+static void few_rows(const wide *s, const qli_gemm_tile *t, const qli_gemm_term *term,
+                     qlk_few_job *job, float *to)
+{
+  const size_t pieces = qli_ceil_div(t->rows, s->few_rows);
+  const float *x = term->x + t->row * term->x_stride;
+  job->ldx = term->x_stride;
+  job->ldy = QLI_GEMM_COLUMNS;
+  for (size_t i = 0; i < pieces; i++) {
+    const size_t row = i * t->rows / pieces;
+    job->m = (i + 1) * t->rows / pieces - row;
+    job->x = x + row * job->ldx;
+    job->y = to + row * job->ldy;
+    s->few(job);
+  }
+}
+
+/* job->panels panels from job->k0 to job->k1 in f32, which the job is about from then on. */
+static void expand_depth(const wide *s, qlk_few_job *job, qlk_weights *dense, float *block)
+{
+  const size_t depth = job->k1 - job->k0, floats = depth * s->unit->nr;
+  for (size_t p = 0; p < job->panels; p++)
+    s->unit->expand(job->w, job->panel + p, job->k0, job->k1, job->group, block + p * floats);
+  *dense = (qlk_weights){.codes = (const unsigned char *)(const void *)block,
+                         .code_stride = floats * sizeof(float),
+                         .k = depth};
+  job->w = dense;
+  job->panel = job->k0 = 0;
+  job->k1 = depth;
+}
+
+static void sum_wide(const wide *s, const qli_gemm_tile *t, const qli_gemm_term *term)
+{
+  const qlk_weights *w = &term->w->weights;
+  const size_t nr = s->unit->nr, first = t->column / nr;
+  const size_t panels = qli_min_size(QLI_GEMM_COLUMNS / nr, term->w->panels - first);
+  for (size_t p = 0; p < panels; p += 2)
+    for (size_t k0 = 0, group = 0; k0 < w->k; k0 += QLI_GEMM_DEPTH) {
+      qlk_weights dense;
+      group = w->groups > 0 ? qlk_next_group(w, group, k0) : 0;
+      qlk_few_job job = {.w = w, .panel = first + p, .k0 = k0, .group = group};
+      job.panels = qli_min_size(2, panels - p);
+      job.k1 = qli_min_size(k0 + QLI_GEMM_DEPTH, w->k);
+      job.accumulate = s->add || k0 > 0;
+      if (s->expand)
+        expand_depth(s, &job, &dense, t->block);
+      few_rows(s, t, &(qli_gemm_term){term->w, term->x + k0, term->x_stride}, &job,
+               t->sums + p * nr);
+    }
+}
+
+/* The same sums by the strategy that is fastest for so many rows. */
+static void sum_term(const qli_gemm_job *job, const qli_gemm_tile *t, const qli_gemm_term *term,
+                     bool add)
+{
+  const qlk_gemm_unit *unit = qli_packed_unit(job->ctx, term->w);
+  const qlk_gemm_unit *f32 = &job->ctx->kernels.gemm.unit[QLK_W_F32];
+  wide s = {unit, unit->few, unit->few_rows, false, add};
+  if (unit->few == NULL || t->rows > unit->few_limit) {
+    s = (wide){unit, f32->few, f32->few_rows, true, add};
+    if (f32->nr != unit->nr || job->rows <= MANY_ROWS)
+      s.few = NULL;
+  }
+  if (s.few == NULL || qli_reproducible(job->ctx))
+    sum_blocks(job, t, term, add);
+  else
+    sum_wide(&s, t, term);
+}
+
 static void compute_sums(const qli_gemm_job *job, const qli_gemm_tile *t)
 {
   if (job->a8 != NULL)
@@ -160,9 +245,9 @@ static void compute_sums(const qli_gemm_job *job, const qli_gemm_tile *t)
   else if (job->rows == 1 && job->unit->gemv != NULL && !qli_reproducible(job->ctx))
     job->unit->gemv(&job->w->weights, t->panel, t->panels, job->x, t->sums);
   else
-    sum_blocks(job, t, &(qli_gemm_term){job->w, job->x, job->x_stride}, false);
+    sum_term(job, t, &(qli_gemm_term){job->w, job->x, job->x_stride}, false);
   for (size_t i = 0; i < job->term_count; i++)
-    sum_blocks(job, t, &job->terms[i], true);
+    sum_term(job, t, &job->terms[i], true);
 }
 
 static void store_row(const qlk_exact *kernels, ql_dtype dtype, const float *row, size_t n,
@@ -202,19 +287,21 @@ static size_t column_tiles(const qli_gemm_job *job)
   return qli_ceil_div(job->w->n, QLI_GEMM_COLUMNS);
 }
 
+/* Row tiles of the same columns go one after the other: their weights are read from memory once. */
 static void run_tile(void *arg, size_t index, size_t worker)
 {
   const qli_gemm_job *job = arg;
-  const size_t columns = column_tiles(job), per_tile = QLI_GEMM_COLUMNS / job->unit->nr;
+  const size_t row_tiles = qli_ceil_div(job->rows, QLI_GEMM_ROWS);
+  const size_t column = index / row_tiles, per_tile = QLI_GEMM_COLUMNS / job->unit->nr;
   float *scratch = (float *)(void *)(job->worker_scratch + worker * job->worker_bytes);
   qli_gemm_tile t;
-  t.row = index / columns * QLI_GEMM_ROWS;
+  t.row = index % row_tiles * QLI_GEMM_ROWS;
   t.rows = qli_min_size(QLI_GEMM_ROWS, job->rows - t.row);
-  t.column = index % columns * QLI_GEMM_COLUMNS;
-  t.panel = index % columns * per_tile;
+  t.column = column * QLI_GEMM_COLUMNS;
+  t.panel = column * per_tile;
   t.panels = qli_min_size(per_tile, job->w->panels - t.panel);
   t.block = scratch;
-  t.sums = scratch + QLK_KB * qli_gemm_widest(job->w);
+  t.sums = scratch + block_floats(job->w, job->rows);
   compute_sums(job, &t);
   finish(job, &t);
 }

@@ -11,6 +11,10 @@
  * the first. */
 enum { QLI_GEMM_ROWS = 144, QLI_GEMM_COLUMNS = 128 };
 
+/* So much of k, of two panels, is expanded at a time for many rows: 128 KB for panels of 32, which
+ * stay in the second-level cache. */
+enum { QLI_GEMM_DEPTH = 4 * QLK_KB };
+
 /* A further product that is added to the sums: rows of x for weights of their own. */
 typedef struct qli_gemm_term {
   const ql_packed *w;
@@ -52,7 +56,7 @@ size_t qli_gemm_widest(const ql_packed *w);
 typedef struct qli_gemm_tile {
   size_t row, rows; /* within the job */
   size_t column, panel, panels;
-  float *block; /* QLK_KB x qli_gemm_widest weights, 64-aligned */
+  float *block; /* qli_gemm_block_floats weights, 64-aligned */
   float *sums;  /* rows x QLI_GEMM_COLUMNS; int32_t where y is I32 */
 } qli_gemm_tile;
 

@@ -228,6 +228,14 @@ static void run_gemv(void *arg)
   c->unit->gemv(c->w, c->panel, c->panels, c->x, c->out);
 }
 
+static void run_few(void *arg)
+{
+  const call *c = arg;
+  const qlk_few_job job = {c->w, c->panel, c->panels, c->k0,  c->k1,  c->group,
+                           c->m, c->x,     c->ldx,    c->out, c->ldy, c->accumulate};
+  c->unit->few(&job);
+}
+
 static void run_dense(void *arg)
 {
   const call *c = arg;
@@ -341,6 +349,81 @@ static void check_gemv(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype)
   }
 }
 
+/* y plus the sums of the blocks from k0 to k1 of row i with column j of the case's weights, with
+ * fused multiply-adds, and the same without rounding. */
+static float few_in_order(const call *a, const packed_case *c, size_t i, size_t j, float start,
+                          double *exact, double *bound)
+{
+  const float *w = c->values + (a->panel * c->nr + j) * c->k, *x = a->x + i * a->ldx;
+  double sum = a->accumulate ? (double)start : 0, magnitude = fabs(sum);
+  float total = start;
+  for (size_t block = a->k0; block < a->k1; block += QLK_KB) {
+    float acc = 0;
+    for (size_t p = block; p < a->k1 && p < block + QLK_KB; p++) {
+      acc = fmaf(x[p - a->k0], w[p], acc);
+      sum += (double)x[p - a->k0] * w[p];
+      magnitude += fabs((double)x[p - a->k0] * w[p]);
+    }
+    total = block == a->k0 && !a->accumulate ? acc : total + acc;
+  }
+  *exact = sum;
+  *bound = fast_bound(a->k1 - a->k0, magnitude);
+  return total;
+}
+
+static void check_few_case(kc *k, call *a, packed_case *c, int kind)
+{
+  const size_t n = a->panels * c->nr, depth = a->k1 - a->k0;
+  float *x = kc_memory(k, ((a->m - 1) * a->ldx + depth) * sizeof(float), 4);
+  float *want = malloc(a->m * n * sizeof(float));
+  double *exact = malloc(a->m * n * sizeof(double)), *bound = malloc(a->m * n * sizeof(double));
+  for (size_t i = 0; i < a->m; i++)
+    kc_fill(k, kind, x + i * a->ldx, depth);
+  a->x = x;
+  a->out = kc_memory(k, ((a->m - 1) * a->ldy + n) * sizeof(float), 4);
+  for (size_t i = 0; i < a->m; i++)
+    for (size_t j = 0; j < n; j++) {
+      const float start = (float)kc_unit(k);
+      if (a->accumulate)
+        a->out[i * a->ldy + j] = start;
+      want[i * n + j] = few_in_order(a, c, i, j, start, &exact[i * n + j], &bound[i * n + j]);
+    }
+  if (kc_run(k, run_few, a)) {
+    kc_within(k, a->out, exact, bound, a->m, n, a->ldy);
+    kc_same_f32(k, a->out, want, a->m, n, a->ldy);
+  }
+  free(want);
+  free(exact);
+  free(bound);
+}
+
+/* Ranges of k that begin at any block, in any group; every number of rows and of panels. */
+static void check_few(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype)
+{
+  for (size_t i = 0; i < 150; i++) {
+    packed_case c;
+    const int kind = (int)(i % KC_KINDS);
+    const size_t chunks = 1 + i * 4 / unit->kr, blocks = chunks * unit->kr / QLK_KB;
+    call a = {.unit = unit, .w = &c.w, .m = 1 + i % unit->few_rows};
+    a.panels = 1 + i / 3 % MAX_PANELS;
+    a.panel = kc_below(k, MAX_PANELS - a.panels + 1);
+    a.k0 = kc_below(k, blocks + 1) * QLK_KB;
+    a.k0 -= a.k0 == chunks * unit->kr ? QLK_KB : 0;
+    const size_t more = kc_below(k, blocks + 1) * QLK_KB;
+    a.k1 = a.k0 + more < chunks * unit->kr && more > 0 ? a.k0 + more : chunks * unit->kr;
+    a.accumulate = (int)kc_below(k, 2);
+    kc_begin(k, i, "m=%zu, panels=%zu, k=%zu..%zu of %zu, %s%s", a.m, a.panels, a.k0, a.k1,
+             chunks * unit->kr, kc_kind_name(kind), a.accumulate ? ", accumulating" : "");
+    make_case(k, kind, wtype, unit, MAX_PANELS, chunks, &c);
+    a.group = c.w.groups ? qlk_next_group(&c.w, 0, a.k0) : 0;
+    a.ldx = a.k1 - a.k0 + kc_below(k, 3);
+    a.ldy = a.panels * c.nr + kc_below(k, 3);
+    check_few_case(k, &a, &c, kind);
+    free_case(&c);
+    kc_end(k);
+  }
+}
+
 /* One dense case: m x nr sums over k, added to what is there or not. */
 static void check_dense_case(kc *k, call *a, int kind, size_t nr)
 {
@@ -418,6 +501,27 @@ static void bench_weights(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype, boo
   k->buffers = 0;
 }
 
+static void bench_few(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype)
+{
+  enum { DEPTH = 4096 };
+  packed_case c;
+  call a = {.unit = unit, .w = &c.w, .panels = 2, .k1 = DEPTH, .m = unit->few_rows};
+  kc_begin(k, 0, "m=%zu, panels=2, k=%d", a.m, DEPTH);
+  make_case(k, KC_UNIFORM, wtype, unit, 2, DEPTH / unit->kr, &c);
+  for (size_t g = 0; g < c.w.groups; g++)
+    c.ends[g] = (uint32_t)(g + 1 < c.w.groups && (g + 1) * 128 < DEPTH ? (g + 1) * 128 : DEPTH);
+  a.ldx = DEPTH + 16;
+  a.ldy = 128;
+  float *x = kc_memory(k, a.m * a.ldx * sizeof(float), 64);
+  kc_fill(k, KC_UNIFORM, x, a.m * a.ldx);
+  a.x = x;
+  a.out = kc_memory(k, a.m * a.ldy * sizeof(float), 64);
+  kc_bench_line(k, kc_time(run_few, &a), 4.0 * (double)(a.m * unit->nr * DEPTH),
+                2.0 * (double)c.w.code_stride);
+  free_case(&c);
+  k->buffers = 0;
+}
+
 static void bench_dense(kc *k, const qlk_gemm_unit *unit, bool ordered)
 {
   call a = {.unit = unit, .k1 = QLK_KB, .ldx = QLK_KB + 16, .ldy = 128, .ordered = ordered};
@@ -463,6 +567,13 @@ static void check_unit(kc *k, const format_row *f, const qlk_gemm_unit *below,
     else
       check_gemv(k, here, f->wtype);
   }
+  if (here->few != NULL && kc_wants(k, slot_name(name, sizeof name, "few", f->name), &here->few,
+                                    below ? &below->few : NULL, size)) {
+    if (k->bench)
+      bench_few(k, here, f->wtype);
+    else
+      check_few(k, here, f->wtype);
+  }
 }
 
 /* A unit must fit together: a layout names its panel width, sizes fit the tiles of the driver. */
@@ -478,6 +589,8 @@ static void check_shape(kc *k, const format_row *f, const qlk_gemm_unit *unit)
   if (unit->dense == NULL || unit->dense_ordered == NULL || unit->pack == NULL ||
       unit->gemv_name == NULL || unit->gemm_name == NULL || unit->ordered_name == NULL)
     kc_fail(k, "a member is missing");
+  if (unit->few != NULL && (unit->few_rows == 0 || unit->few_name == NULL))
+    kc_fail(k, "the kernel for few rows takes none or has no name");
   kc_end(k);
 }
 

@@ -128,6 +128,29 @@ static void other_gemv(const qlk_weights *w, size_t panel, size_t panels, const 
     }
 }
 
+/* Right only for ranges of k that begin in the first group. */
+static void few_of_first_group(const qlk_few_job *job)
+{
+  _Alignas(64) float block[QLK_KB * 16];
+  qlk_weights w = *job->w;
+  uint32_t ends[64];
+  for (size_t g = 0; g < w.groups; g++)
+    ends[g] = g == 0 && job->k0 > 0 ? (uint32_t)w.k : w.ends[g];
+  w.ends = ends;
+  for (size_t p = 0; p < job->panels; p++)
+    for (size_t k = job->k0; k < job->k1; k += QLK_KB) {
+      const size_t end = k + QLK_KB < job->k1 ? k + QLK_KB : job->k1;
+      good.gemm.unit[QLK_W4].expand(&w, job->panel + p, k, end, 0, block);
+      for (size_t i = 0; i < job->m; i++)
+        for (size_t j = 0; j < 16; j++) {
+          float *y = job->y + i * job->ldy + p * 16 + j, acc = 0;
+          for (size_t q = k; q < end; q++)
+            acc = fmaf(job->x[i * job->ldx + q - job->k0], block[(q - k) * 16 + j], acc);
+          *y = k > job->k0 || job->accumulate ? *y + acc : acc;
+        }
+    }
+}
+
 static void bad_softmax(const float *x, size_t n, float *y)
 {
   good.ops.softmax(x, n, y);
@@ -248,6 +271,13 @@ static void apply_nibbles(qlk_table *t)
 {
   t->gemm.unit[QLK_W4].pack = swapped_nibbles;
 }
+static void apply_few(qlk_table *t)
+{
+  t->gemm.unit[QLK_W4].few = few_of_first_group;
+  t->gemm.unit[QLK_W4].few_rows = 3;
+  t->gemm.unit[QLK_W4].few_name = "few_of_first_group";
+}
+
 static void apply_gemv(qlk_table *t)
 {
   t->gemm.unit[QLK_W8].gemv = other_gemv;
@@ -306,6 +336,7 @@ static const broken kernels[] = {
     {"ignores all groups but one", apply_group},
     {"packs nibbles in the wrong order", apply_nibbles},
     {"gives one row other bits than many", apply_gemv},
+    {"begins in the first group wherever k begins", apply_few},
     {"claims another layout", apply_layout},
     {"is off by one place in the last element", apply_softmax},
     {"loses depth in a tile", apply_tile},
