@@ -8,6 +8,7 @@
  *   words            the vector type
  *   words_1, _2, _4  the next WORDS words of a row: of bytes as they are, of 2-bit codes, of 4-bit
  *                    codes. They read WORDS * 4, * 16 and * 8 bytes
+ *   words_third      the third bits of WORDS chunks of 32 codes: qlk_third_bit
  *   transpose        a square of WORDS vectors in place
  *   put              stores a vector anywhere
  *   transpose_halves eight rows of eight 16-bit elements: source, its stride, target, its stride
@@ -72,6 +73,51 @@ static inline void pack_words(uint32_t bits, const unsigned char *rows, size_t s
     put_words(bits, rows, stride, nr, c, c + step, columns, nr, panel);
   }
   put_words(bits, rows, stride, nr, whole, chunks, 0, nr, panel);
+}
+
+static inline void put_chunk_w3(const unsigned char *codes, size_t nr, unsigned char *to)
+{
+  uint32_t word = 0;
+  put_word(2, codes, to);
+  put_word(2, codes + 16, to + 4 * nr);
+  for (uint32_t t = 0; t < 32; t++)
+    word |= ((uint32_t)codes[t] >> 2 & 1) << qlk_third_bit(t);
+  for (int i = 0; i < 4; i++)
+    to[8 * nr + (size_t)i] = (unsigned char)(word >> 8 * i);
+}
+
+/* Rows j .. j + WORDS - 1 of WORDS chunks, which lie at codes and go to `to`. */
+static inline void pack_square_w3(const unsigned char *codes, size_t stride, size_t nr,
+                                  unsigned char *to)
+{
+  words square[WORDS];
+  for (size_t half = 0; half < 2; half++) {
+    for (size_t i = 0; i < WORDS; i++) {
+      const unsigned char *row = codes + i * stride + half * WORDS * 16;
+      __builtin_prefetch(row + AHEAD);
+      square[i] = words_2(row);
+    }
+    transpose(square);
+    for (size_t t = 0; t < WORDS; t++)
+      put(to + ((half * WORDS + t) / 2 * 3 + t % 2) * nr * 4, square[t]);
+  }
+  for (size_t i = 0; i < WORDS; i++)
+    square[i] = words_third(codes + i * stride);
+  transpose(square);
+  for (size_t t = 0; t < WORDS; t++)
+    put(to + (t * 3 + 2) * nr * 4, square[t]);
+}
+
+static inline void pack_w3(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                           unsigned char *panel)
+{
+  const size_t chunks = k / 32, whole = chunks / WORDS * WORDS, columns = nr / WORDS * WORDS;
+  for (size_t c = 0; c < whole; c += WORDS)
+    for (size_t j = 0; j < columns; j += WORDS)
+      pack_square_w3(rows + j * stride + c * 32, stride, nr, panel + (c * 3 * nr + j) * 4);
+  for (size_t c = 0; c < chunks; c++)
+    for (size_t j = c < whole ? columns : 0; j < nr; j++)
+      put_chunk_w3(rows + j * stride + c * 32, nr, panel + (c * 3 * nr + j) * 4);
 }
 
 /* Elements p .. k - 1 of columns j .. end - 1. */

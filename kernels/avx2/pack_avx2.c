@@ -55,6 +55,29 @@ static inline __m256i words_2(const unsigned char *codes)
                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
+/* The third bits of four codes in the low byte of 32 bits. */
+static inline __m256i third_quads(const unsigned char *codes)
+{
+  const __m256i bits = _mm256_and_si256(_mm256_srli_epi16(load(codes), 2), _mm256_set1_epi8(1));
+  const __m256i two = _mm256_maddubs_epi16(bits, _mm256_set1_epi16(2 << 8 | 1));
+  return _mm256_madd_epi16(two, _mm256_set1_epi32(4 << 16 | 1));
+}
+
+/* Four chunks: the first sixteen codes of each become the low halves of the bytes. */
+static inline __m128i third_words(const unsigned char *codes)
+{
+  const __m256i low = _mm256_packus_epi32(third_quads(codes), third_quads(codes + 32));
+  const __m256i high = _mm256_packus_epi32(third_quads(codes + 64), third_quads(codes + 96));
+  const __m256i halves = _mm256_packus_epi16(low, high);
+  return _mm_or_si128(_mm256_castsi256_si128(halves),
+                      _mm_slli_epi16(_mm256_extracti128_si256(halves, 1), 4));
+}
+
+static inline __m256i words_third(const unsigned char *codes)
+{
+  return _mm256_set_m128i(third_words(codes + 128), third_words(codes));
+}
+
 static inline void transpose(__m256i r[8])
 {
   __m256i a[8], b[8];
@@ -118,6 +141,12 @@ static void qlk_pack_w2_avx2(const unsigned char *rows, size_t stride, size_t nr
   pack_words(2, rows, stride, nr, k, panel);
 }
 
+static void qlk_pack_w3_avx2(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                             unsigned char *panel)
+{
+  pack_w3(rows, stride, nr, k, panel);
+}
+
 static void qlk_pack_w4_avx2(const unsigned char *rows, size_t stride, size_t nr, size_t k,
                              unsigned char *panel)
 {
@@ -136,6 +165,7 @@ void qlk_fill_pack_avx2(qlk_gemm *t)
   t->unit[QLK_W_F16].pack = qlk_pack_x16_avx2;
   t->unit[QLK_W_BF16].pack = qlk_pack_x16_avx2;
   t->unit[QLK_W2].pack = qlk_pack_w2_avx2;
+  t->unit[QLK_W3].pack = qlk_pack_w3_avx2;
   t->unit[QLK_W4].pack = qlk_pack_w4_avx2;
   t->unit[QLK_W8].pack = qlk_pack_w8_avx2;
 }

@@ -38,6 +38,23 @@ static inline uint32x4_t words_2(const unsigned char *codes)
   return vreinterpretq_u32_u8(vsliq_n_u8(v, c.val[3], 6));
 }
 
+/* The third bits of four codes in each byte: of the first and the second half of two chunks. */
+static inline uint32x4_t third_quads(const unsigned char *codes)
+{
+  const uint8x16_t mask = vdupq_n_u8(4);
+  const uint8x16x4_t c = vld4q_u8(codes);
+  uint8x16_t v = vshrq_n_u8(vandq_u8(c.val[0], mask), 2);
+  v = vorrq_u8(v, vshrq_n_u8(vandq_u8(c.val[1], mask), 1));
+  v = vorrq_u8(v, vandq_u8(c.val[2], mask));
+  return vreinterpretq_u32_u8(vorrq_u8(v, vshlq_n_u8(vandq_u8(c.val[3], mask), 1)));
+}
+
+static inline uint32x4_t words_third(const unsigned char *codes)
+{
+  const uint32x4_t a = third_quads(codes), b = third_quads(codes + 64);
+  return vorrq_u32(vuzp1q_u32(a, b), vshlq_n_u32(vuzp2q_u32(a, b), 4));
+}
+
 static inline void transpose(uint32x4_t r[4])
 {
   const uint32x4x2_t a = vtrnq_u32(r[0], r[1]), b = vtrnq_u32(r[2], r[3]);
@@ -85,6 +102,12 @@ static void qlk_pack_w2_neon(const unsigned char *rows, size_t stride, size_t nr
   pack_words(2, rows, stride, nr, k, panel);
 }
 
+static void qlk_pack_w3_neon(const unsigned char *rows, size_t stride, size_t nr, size_t k,
+                             unsigned char *panel)
+{
+  pack_w3(rows, stride, nr, k, panel);
+}
+
 static void qlk_pack_w4_neon(const unsigned char *rows, size_t stride, size_t nr, size_t k,
                              unsigned char *panel)
 {
@@ -103,6 +126,7 @@ void qlk_fill_pack_neon(qlk_gemm *t)
   t->unit[QLK_W_F16].pack = qlk_pack_x16_neon;
   t->unit[QLK_W_BF16].pack = qlk_pack_x16_neon;
   t->unit[QLK_W2].pack = qlk_pack_w2_neon;
+  t->unit[QLK_W3].pack = qlk_pack_w3_neon;
   t->unit[QLK_W4].pack = qlk_pack_w4_neon;
   t->unit[QLK_W8].pack = qlk_pack_w8_neon;
 }
