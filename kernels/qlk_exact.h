@@ -3,6 +3,7 @@
 #ifndef QLK_EXACT_H
 #define QLK_EXACT_H
 
+#include "qlk_coded.h"
 #include "qlk_types.h"
 
 /* Exact class: the same bits on every ISA. Sources and targets at any alignment, no overlap. */
@@ -13,6 +14,11 @@ typedef struct qlk_exact {
   void (*f32_to_bf16)(const float *src, size_t n, void *dst);
   /* dst[i] = scale * (float)(codes[i] - zero), one rounding; zero in 0..256. */
   void (*dequant)(const uint8_t *codes, size_t n, float scale, int32_t zero, float *dst);
+  /* A row of codes as numbers of a type: s * (c - z) in double precision, the product rounded once
+   * to f32, or to the 16-bit type with QLK_ODD in flags; without it by way of f32. Any group. */
+  void (*rows_f32)(const qlk_coded *row, int flags, void *dst);
+  void (*rows_f16)(const qlk_coded *row, int flags, void *dst);
+  void (*rows_bf16)(const qlk_coded *row, int flags, void *dst);
   /* Sum of the codes modulo 2^32. */
   uint32_t (*sum)(const uint8_t *codes, size_t n);
 } qlk_exact;

@@ -102,6 +102,92 @@ static uint32_t qlk_sum_u8_avx2(const uint8_t *codes, size_t n)
   return sum;
 }
 
+enum { LANES = 8 };
+typedef __m256 vfloat;
+
+static inline __m256 splat(float x)
+{
+  return _mm256_set1_ps(x);
+}
+
+static inline __m256 code_values(const uint8_t *codes)
+{
+  const __m128i c = _mm_loadl_epi64((const __m128i *)(const void *)codes);
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(c));
+}
+
+static inline __m256 difference(__m256 a, __m256 b)
+{
+  return _mm256_sub_ps(a, b);
+}
+
+static inline __m256 product(__m256 s, __m256 d)
+{
+  return _mm256_mul_ps(s, d);
+}
+
+static inline __m256 odd_product(__m256 s, __m256 d)
+{
+  const __m256 p = _mm256_mul_ps(s, d), error = _mm256_fmsub_ps(s, d, p);
+  const __m256 inexact = _mm256_cmp_ps(error, _mm256_setzero_ps(), _CMP_NEQ_UQ);
+  /* -1 where the product lies beyond the exact one. */
+  const __m256i beyond = _mm256_srai_epi32(_mm256_castps_si256(_mm256_xor_ps(p, error)), 31);
+  const __m256i cut = _mm256_add_epi32(_mm256_castps_si256(p), beyond);
+  const __m256i odd = _mm256_or_si256(cut, _mm256_set1_epi32(1));
+  return _mm256_blendv_ps(p, _mm256_castsi256_ps(odd), inexact);
+}
+
+/* The upper halves after rounding, of numbers. */
+static inline __m256i round_numbers(__m256 f)
+{
+  const __m256i u = _mm256_castps_si256(f);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i near = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+  return _mm256_srli_epi32(near, 16);
+}
+
+static inline void put_values(qlk_dtype type, int stream, __m256 v, unsigned char *dst)
+{
+  if (type == QLK_F32 && stream) {
+    _mm256_stream_ps((float *)(void *)dst, v);
+    return;
+  }
+  if (type == QLK_F32) {
+    _mm256_storeu_ps((float *)(void *)dst, v);
+    return;
+  }
+  const __m256i wide = type == QLK_BF16 ? round_numbers(v) : _mm256_setzero_si256();
+  const __m128i h = type == QLK_F16 ? _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)
+                                    : _mm_packus_epi32(_mm256_castsi256_si128(wide),
+                                                       _mm256_extracti128_si256(wide, 1));
+  if (stream)
+    _mm_stream_si128((__m128i *)(void *)dst, h);
+  else
+    store8x16(dst, 0, h);
+}
+
+static inline void fence(void)
+{
+  _mm_sfence();
+}
+
+#include "qlk_dequant_body.h"
+
+static void qlk_rows_f32_avx2(const qlk_coded *row, int flags, void *dst)
+{
+  dequant_row(row, QLK_F32, flags & QLK_STREAM, dst);
+}
+
+static void qlk_rows_f16_avx2(const qlk_coded *row, int flags, void *dst)
+{
+  dequant_row(row, QLK_F16, flags, dst);
+}
+
+static void qlk_rows_bf16_avx2(const qlk_coded *row, int flags, void *dst)
+{
+  dequant_row(row, QLK_BF16, flags, dst);
+}
+
 void qlk_fill_exact_avx2(qlk_exact *t)
 {
   t->f16_to_f32 = qlk_cvt_f32_f16_avx2;
@@ -110,4 +196,7 @@ void qlk_fill_exact_avx2(qlk_exact *t)
   t->f32_to_bf16 = qlk_cvt_bf16_f32_avx2;
   t->dequant = qlk_dequant_f32_u8_avx2;
   t->sum = qlk_sum_u8_avx2;
+  t->rows_f32 = qlk_rows_f32_avx2;
+  t->rows_f16 = qlk_rows_f16_avx2;
+  t->rows_bf16 = qlk_rows_bf16_avx2;
 }

@@ -2,25 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "checked.h"
 #include "error.h"
-#include "half.h"
 #include "qmat.h"
 #include "tensor_rows.h"
 
-#include <math.h>
-
 enum { TILE_ROWS = 16, CHUNK = 256 };
 
-/* The f32 next to the exact p that keeps "not exact" in its last bit, so that rounding it further
- * to f16 or bf16 gives what rounding p at once would: round to odd (Boldo, Melquiond 2008). */
-static float round_to_odd(double p)
-{
-  const float f = (float)p;
-  if ((double)f == p || !isfinite(f))
-    return f;
-  const uint32_t bits = qli_bits_from_f32(f);
-  const uint32_t towards_zero = fabs((double)f) > fabs(p) ? bits - 1u : bits;
-  return qli_f32_from_bits(towards_zero | 1u);
-}
+/* A target of this size is not kept by a cache until somebody reads it. */
+#define STREAM_BYTES 0x1p24
 
 /* s * level[c]: at most 48 bits, exact in f64. */
 static void table_values(const ql_qmat_view *v, size_t r, size_t first, size_t n, double *dst)
@@ -89,7 +77,7 @@ static void values(const ql_qmat_view *v, size_t r, size_t first, size_t n, doub
 static void round_values(const double *src, size_t n, bool narrow, float *dst)
 {
   for (size_t i = 0; i < n; i++)
-    dst[i] = narrow ? round_to_odd(src[i]) : (float)src[i];
+    dst[i] = narrow ? qlk_round_to_odd(src[i]) : (float)src[i];
 }
 
 void qli_qmat_row_f32(const ql_qmat_view *v, size_t r, float *dst)
@@ -105,30 +93,65 @@ void qli_qmat_row_f32(const ql_qmat_view *v, size_t r, float *dst)
 typedef struct {
   const ql_qmat_view *view;
   const ql_tensor *dst;
+  void (*row)(const qlk_coded *row, int flags, void *dst); /* NULL: the formula, chunk by chunk */
+  int flags;
+  bool narrow; /* a product need not fit f32 and goes to 16 bits: products of 16-bit scales fit */
 } job;
+
+static unsigned char *element(const ql_tensor *t, size_t r, size_t c)
+{
+  return (unsigned char *)t->data + (ptrdiff_t)r * t->stride[0] + (ptrdiff_t)c * t->stride[1];
+}
+
+static void dequantize_row(const job *j, size_t r)
+{
+  const ql_qmat_view *v = j->view;
+  double exact[CHUNK];
+  float buffer[CHUNK];
+  for (size_t c = 0; c < v->cols; c += CHUNK) {
+    const size_t n = qli_min_size(CHUNK, v->cols - c);
+    values(v, r, c, n, exact);
+    round_values(exact, n, j->narrow, buffer);
+    qli_row_from_f32(j->dst->dtype, buffer, n, element(j->dst, r, c), j->dst->stride[1]);
+  }
+}
 
 static void dequantize_rows(void *arg, size_t tile, size_t worker)
 {
   const job *j = arg;
   const ql_qmat_view *v = j->view;
-  const ql_tensor *t = j->dst;
   const size_t end = qli_min_size(v->rows, (tile + 1) * TILE_ROWS);
-  /* Products of 16-bit scales are exact in f32 already. */
-  const bool narrow =
-      t->dtype != QL_DTYPE_F32 && (v->scale_dtype == QL_DTYPE_F32 || qli_qmat_parts(v) != 0);
-  double exact[CHUNK];
-  float buffer[CHUNK];
   (void)worker;
-  for (size_t r = tile * TILE_ROWS; r < end; r++)
-    for (size_t c = 0; c < v->cols; c += CHUNK) {
-      const size_t n = qli_min_size(CHUNK, v->cols - c);
-      values(v, r, c, n, exact);
-      round_values(exact, n, narrow, buffer);
-      qli_row_from_f32(t->dtype, buffer, n,
-                       (unsigned char *)t->data + (ptrdiff_t)r * t->stride[0] +
-                           (ptrdiff_t)c * t->stride[1],
-                       t->stride[1]);
-    }
+  for (size_t r = tile * TILE_ROWS; r < end; r++) {
+    const size_t base = r / v->block_rows * v->groups;
+    const qlk_coded row = {v->codes + r * v->cols,
+                           v->cols,
+                           v->block_cols,
+                           v->scales + base,
+                           v->zeros != NULL ? v->zeros + base : NULL,
+                           v->fzeros != NULL ? v->fzeros + base : NULL};
+    if (j->row != NULL)
+      j->row(&row, j->flags, element(j->dst, r, 0));
+    else
+      dequantize_row(j, r);
+  }
+}
+
+/* Kernels know codes, scales and zero points of either kind, and contiguous columns. */
+static void choose_kernel(const ql_ctx *ctx, job *j)
+{
+  const qlk_exact *exact = &ctx->kernels.exact;
+  const ql_qmat_view *v = j->view;
+  const size_t size = ql_dtype_bits(j->dst->dtype) / 8;
+  if ((qli_qmat_parts(v) & ~QL_PART_FLOAT_ZEROS) != 0 || v->g_idx != NULL ||
+      j->dst->stride[1] != (ptrdiff_t)size)
+    return;
+  j->row = j->dst->dtype == QL_DTYPE_F32   ? exact->rows_f32
+           : j->dst->dtype == QL_DTYPE_F16 ? exact->rows_f16
+                                           : exact->rows_bf16;
+  j->flags = j->narrow ? QLK_ODD : 0;
+  if ((double)v->rows * (double)v->cols * (double)size >= STREAM_BYTES)
+    j->flags |= QLK_STREAM;
 }
 
 ql_status ql_dequantize(const ql_ctx *ctx, const ql_qmat *q, const ql_tensor *dst, ql_error *error)
@@ -142,7 +165,10 @@ ql_status ql_dequantize(const ql_ctx *ctx, const ql_qmat *q, const ql_tensor *ds
   if (dst->dtype != QL_DTYPE_F32 && dst->dtype != QL_DTYPE_F16 && dst->dtype != QL_DTYPE_BF16)
     return qli_fail(error, QL_STATUS_DTYPE, "no dequantization to %s: F32, F16 and BF16 are known",
                     ql_dtype_name(dst->dtype));
-  job j = {&q->view, dst};
+  const bool parts = qli_qmat_parts(&q->view) != 0;
+  const bool narrow = dst->dtype != QL_DTYPE_F32 && (q->view.scale_dtype == QL_DTYPE_F32 || parts);
+  job j = {.view = &q->view, .dst = dst, .narrow = narrow};
+  choose_kernel(ctx, &j);
   qli_parallel_for(ctx, qli_ceil_div(q->view.rows, TILE_ROWS), dequantize_rows, &j);
   return QL_STATUS_OK;
 }

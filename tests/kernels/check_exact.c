@@ -8,11 +8,11 @@
 
 /* Conversions against arithmetic in double precision: the nearest number with p bits of precision
  * and exponents from emin on, ties to even. */
-static uint16_t round_to_format(float f, int p, int emin, int exponent_bits)
+static uint16_t round_to_format(double f, int p, int emin, int exponent_bits)
 {
   const uint16_t infinity = (uint16_t)(((1 << exponent_bits) - 1) << (p - 1));
   const uint16_t sign = signbit(f) ? 0x8000 : 0;
-  const double a = fabs((double)f);
+  const double a = fabs(f);
   if (isinf(f))
     return sign | infinity;
   if (a == 0)
@@ -147,6 +147,100 @@ static void check_dequant(kc *k, const qlk_exact *t)
   }
 }
 
+typedef struct {
+  const qlk_exact *t;
+  qlk_dtype type;
+  qlk_coded row;
+  int flags;
+  void *dst;
+} rows_call;
+
+static void run_rows(void *arg)
+{
+  const rows_call *c = arg;
+  (c->type == QLK_F32   ? c->t->rows_f32
+   : c->type == QLK_F16 ? c->t->rows_f16
+                        : c->t->rows_bf16)(&c->row, c->flags, c->dst);
+}
+
+/* Scales and zero points where f32 would do, where its product is not the nearest 16-bit number's,
+ * and where it is not even near. */
+static float row_scale(kc *k)
+{
+  static const float odd[] = {0.0f, 0x1p-149f, 0x1.fffffep127f, -0x1.8p-120f, 0x1.234568p-24f};
+  if (kc_below(k, 12) == 0)
+    return odd[kc_below(k, 5)];
+  if (kc_below(k, 60) == 0)
+    return kc_below(k, 2) ? INFINITY : NAN;
+  const float s = ldexpf(1.0f + (float)kc_unit(k), -(int)kc_below(k, 20));
+  return kc_below(k, 5) ? s : -s;
+}
+
+static float row_zero(kc *k)
+{
+  const float z = (float)kc_below(k, 257);
+  switch (kc_below(k, 4)) {
+  case 0: return z;
+  case 1: return z / 16 - 3;
+  case 2: return (float)(kc_unit(k) * 16);
+  default: return ldexpf((float)kc_unit(k), -(int)kc_below(k, 40));
+  }
+}
+
+/* Whether what a kernel wrote for a code is the formula in double precision, rounded once, or by
+ * way of f32 where the type is narrow and the flags do not ask for more. */
+static bool right_value(const rows_call *c, const unsigned char *got, uint8_t code, double s,
+                        double z)
+{
+  const double exact = s * ((double)code - z);
+  const double p = c->type != QLK_F32 && (c->flags & QLK_ODD) ? exact : (double)(float)exact;
+  const int precision = c->type == QLK_F16 ? 11 : 8, bits = c->type == QLK_F16 ? 5 : 8;
+  float f, want = (float)p;
+  uint16_t h;
+  memcpy(&h, got, 2);
+  if (c->type != QLK_F32)
+    return isnan(p) ? is_nan16(h, precision, bits)
+                    : h == round_to_format(p, precision, c->type == QLK_F16 ? -14 : -126, bits);
+  memcpy(&f, got, 4);
+  return isnan(p) ? isnan(f) : memcmp(&f, &want, 4) == 0;
+}
+
+static void check_rows(kc *k, const qlk_exact *t, int which)
+{
+  for (size_t i = 0; i < 400; i++) {
+    const bool stream = i % 4 == 3, floats = i % 3 == 2;
+    const size_t n = i < 100 ? i : stream ? 64 * kc_below(k, 40) : kc_below(k, 700);
+    const size_t group = i % 5 == 0 ? n + 1 : stream ? 32 * (1 + i % 7) : 1 + i % 200;
+    const size_t groups = n / group + 1;
+    rows_call c = {.t = t, .type = which - 5, .flags = (int)(i / 2 % 2) | (stream ? 2 : 0)};
+    const size_t size = c.type == QLK_F32 ? 4 : 2;
+    kc_begin(k, i, "n=%zu group=%zu flags=%d%s", n, group, c.flags, floats ? " float zeros" : "");
+    uint8_t *codes = kc_memory(k, n, 1);
+    float *scales = kc_memory(k, groups * 4, 4), *fzeros = kc_memory(k, groups * 4, 4);
+    int16_t *zeros = kc_memory(k, groups * 2, 2);
+    unsigned char *dst = kc_memory(k, n * size, stream ? 64 : 1);
+    for (size_t j = 0; j < n; j++)
+      codes[j] = (uint8_t)kc_u64(k);
+    for (size_t g = 0; g < groups; g++) {
+      scales[g] = row_scale(k);
+      fzeros[g] = row_zero(k);
+      zeros[g] = (int16_t)kc_below(k, 257);
+    }
+    c.row = (qlk_coded){codes, n, group, scales, floats ? NULL : zeros, floats ? fzeros : NULL};
+    c.dst = dst;
+    const bool ran = kc_run(k, run_rows, &c);
+    for (size_t j = 0; ran && j < n; j++) {
+      const double z = floats ? (double)fzeros[j / group] : zeros[j / group];
+      if (!right_value(&c, dst + j * size, codes[j], (double)scales[j / group], z)) {
+        kc_fail(k, "first bad element %zu: %d at scale %a, zero %a", j, codes[j],
+                (double)scales[j / group], z);
+        break;
+      }
+    }
+    kc_end(k);
+  }
+}
+
 static void run_sum(void *arg)
 {
   call *c = arg;
@@ -178,21 +272,29 @@ static void bench(kc *k, const qlk_exact *t, int which)
   kc_begin(k, 0, "n=%zu", n);
   void *src = kc_memory(k, 4 * n, 64), *dst = kc_memory(k, 4 * n, 64);
   memset(src, 0x3c, 4 * n);
-  static const double bytes[] = {6, 6, 6, 6, 5, 1};
+  static const double bytes[] = {6, 6, 6, 6, 5, 1, 5, 3, 3};
+  static const float scales[32] = {0.5f};
+  static const int16_t zeros[32] = {8};
   call c = {t, which, src, n, dst, 0.5f, 8};
-  kc_bench_line(k, kc_time(which == 5 ? run_sum : run, &c), (double)n, (double)n * bytes[which]);
+  rows_call rows = {t, which - 5, {src, n, 128, scales, zeros, NULL}, 0, dst};
+  const double ns = which > 5    ? kc_time(run_rows, &rows)
+                    : which == 5 ? kc_time(run_sum, &c)
+                                 : kc_time(run, &c);
+  kc_bench_line(k, ns, (double)n, (double)n * bytes[which]);
   k->buffers = 0;
 }
 
 void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, const qlk_table *here)
 {
   static const char *const names[] = {"exact.f16_to_f32",  "exact.bf16_to_f32", "exact.f32_to_f16",
-                                      "exact.f32_to_bf16", "exact.dequant",     "exact.sum"};
-  const void *slots[] = {&here->exact.f16_to_f32, &here->exact.bf16_to_f32,
-                         &here->exact.f32_to_f16, &here->exact.f32_to_bf16,
-                         &here->exact.dequant,    &here->exact.sum};
+                                      "exact.f32_to_bf16", "exact.dequant",     "exact.sum",
+                                      "exact.rows_f32",    "exact.rows_f16",    "exact.rows_bf16"};
+  const void *slots[] = {
+      &here->exact.f16_to_f32,  &here->exact.bf16_to_f32, &here->exact.f32_to_f16,
+      &here->exact.f32_to_bf16, &here->exact.dequant,     &here->exact.sum,
+      &here->exact.rows_f32,    &here->exact.rows_f16,    &here->exact.rows_bf16};
   (void)scalar;
-  for (int which = 0; which < 6; which++) {
+  for (int which = 0; which < 9; which++) {
     const ptrdiff_t at = (const char *)slots[which] - (const char *)here;
     if (!kc_wants(k, names[which], slots[which], below ? (const char *)below + at : NULL,
                   sizeof(void (*)(void))))
@@ -205,6 +307,8 @@ void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, cons
       check_narrowing(k, &here->exact, which);
     else if (which == 5)
       check_sum(k, &here->exact);
+    else if (which > 5)
+      check_rows(k, &here->exact, which);
     else
       check_dequant(k, &here->exact);
   }

@@ -43,6 +43,19 @@ static void truncate_bf16(const float *src, size_t n, void *dst)
     memcpy((unsigned char *)dst + 2 * i, (const unsigned char *)&src[i] + 2, 2);
 }
 
+/* By way of f32 what is to be rounded once. */
+static void round_twice(const qlk_coded *row, int flags, void *dst)
+{
+  good.exact.rows_bf16(row, flags & ~QLK_ODD, dst);
+}
+
+static void first_scale(const qlk_coded *row, int flags, void *dst)
+{
+  qlk_coded other = *row;
+  other.group = row->n + 1;
+  good.exact.rows_f32(&other, flags, dst);
+}
+
 static void change_environment(const void *src, size_t n, float *dst)
 {
   good.exact.f16_to_f32(src, n, dst);
@@ -235,6 +248,14 @@ static void apply_truncate(qlk_table *t)
 {
   t->exact.f32_to_bf16 = truncate_bf16;
 }
+static void apply_twice(qlk_table *t)
+{
+  t->exact.rows_bf16 = round_twice;
+}
+static void apply_first_scale(qlk_table *t)
+{
+  t->exact.rows_f32 = first_scale;
+}
 static void apply_environment(qlk_table *t)
 {
   t->exact.f16_to_f32 = change_environment;
@@ -326,6 +347,8 @@ static const broken kernels[] = {
     {"writes one byte past the end", apply_over_write},
     {"leaves the tail out", apply_wrong_tail},
     {"truncates instead of rounding", apply_truncate},
+    {"rounds a dequantized weight twice", apply_twice},
+    {"dequantizes with the first scale only", apply_first_scale},
     {"changes the rounding mode", apply_environment},
     {"ends in a signal", apply_crash},
     {"loses the last term of a long sum", apply_lose},
