@@ -13,8 +13,6 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { TILE_ROWS = 64 };
-
 /* First retry when no damping at all was asked for. */
 static const double first_damp = 1e-6;
 
@@ -58,30 +56,54 @@ static double mean_diag(const ql_gptq_factor *f, bool classical)
 typedef struct {
   const ql_gptq_factor *f;
   const double *hessian; /* in the order of the columns */
-  bool below;            /* only what lies below the diagonal */
 } copy_job;
+
+/* H is zero where a diagonal element is, as in any sum of x x^T; a damaged one is made so. */
+static void copy_row(const copy_job *j, size_t i, size_t first, size_t end)
+{
+  const ql_gptq_factor *f = j->f;
+  const double *from = j->hessian + (size_t)f->perm[i] * f->cols;
+  double *to = f->matrix + i * f->cols;
+  for (size_t k = first; k < end; k++)
+    to[k] = f->diag[i] == 0.0 || f->diag[k] == 0.0 ? 0.0 : from[f->perm[k]];
+}
 
 static void copy_rows(void *arg, size_t tile, size_t worker)
 {
   const copy_job *j = arg;
   const ql_gptq_factor *f = j->f;
-  const size_t n = f->cols, end = qli_min_size(n, (tile + 1) * TILE_ROWS);
+  const size_t n = f->cols, end = qli_min_size(n, (tile + 1) * QLK_PANEL);
   (void)worker;
-  for (size_t i = tile * TILE_ROWS; i < end; i++) {
-    const double *from = j->hessian + (size_t)f->perm[i] * n;
-    double *to = f->matrix + i * n;
-    /* H is zero where a diagonal element is, as in any sum of x x^T; a damaged one is made so. */
-    for (size_t k = 0; k < (j->below ? i : n); k++)
-      to[k] = f->diag[i] == 0.0 || f->diag[k] == 0.0 ? 0.0 : from[f->perm[k]];
-    if (!j->below)
-      to[i] = f->diag[i] + qli_factor_excess(f, i);
+  for (size_t i = tile * QLK_PANEL; i < end; i++) {
+    copy_row(j, i, 0, n);
+    f->matrix[i * n + i] = f->diag[i] + qli_factor_excess(f, i);
   }
 }
 
-static void copy_hessian(const ql_gptq_factor *f, const double *hessian, bool below)
+/* What the factorization has left of H below the diagonal lacks the blocks on the diagonal. */
+static void mend_rows(void *arg, size_t tile, size_t worker)
 {
-  copy_job j = {f, hessian, below};
-  qli_parallel_for(f->ctx, qli_ceil_div(f->cols, TILE_ROWS), copy_rows, &j);
+  const copy_job *j = arg;
+  const size_t first = tile * QLK_PANEL, end = qli_min_size(j->f->cols, first + QLK_PANEL);
+  (void)worker;
+  for (size_t i = first; i < end; i++)
+    copy_row(j, i, first, i);
+}
+
+/* LAPACK's has left zeros there. */
+static void copy_below(void *arg, size_t tile, size_t worker)
+{
+  const copy_job *j = arg;
+  const size_t end = qli_min_size(j->f->cols, (tile + 1) * QLK_PANEL);
+  (void)worker;
+  for (size_t i = tile * QLK_PANEL; i < end; i++)
+    copy_row(j, i, 0, i);
+}
+
+static void run_copy(const ql_gptq_factor *f, const double *hessian, ql_task task)
+{
+  copy_job j = {f, hessian};
+  qli_parallel_for(f->ctx, qli_ceil_div(f->cols, QLK_PANEL), task, &j);
 }
 
 /* A pivot that is lost in the rounding errors of its own sum is no pivot. Its square is H~_kk less
@@ -107,11 +129,11 @@ static ql_status try_damping(ql_gptq_factor *f, const double *hessian, const ql_
   f->lambda = f->damp * mean;
   if (c->classical == 0)
     f->dead_diag = f->lambda > 0.0 ? 0.0 : mean;
-  copy_hessian(f, hessian, false);
+  run_copy(f, hessian, copy_rows);
   if (c->lapack != 0)
     QLI_TRY(qli_chol_reverse_lapack(f->ctx, f->cols, f->matrix, f->cols, NULL, error));
   else
-    QLI_TRY(qli_chol_reverse(f->ctx, f->cols, f->matrix, f->cols, NULL, error));
+    QLI_TRY(qli_chol_upper(f->ctx, f->cols, f->matrix, f->cols, 0, NULL, error));
   return pivots_hold(f) ? QL_STATUS_OK : QL_STATUS_NUMERIC;
 }
 
@@ -162,7 +184,7 @@ static ql_status climb_damping(ql_gptq_factor *f, const double *hessian, const q
     QLI_TRY(qli_progress(f->ctx, "factor", 0, 1, error));
   }
   f->outcome = f->retries > 0 ? QL_GPTQ_DAMPED : QL_GPTQ_DONE;
-  copy_hessian(f, hessian, true);
+  run_copy(f, hessian, c->lapack != 0 ? copy_below : mend_rows);
   return QL_STATUS_OK;
 }
 

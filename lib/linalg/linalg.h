@@ -40,9 +40,16 @@ ql_status qli_gemm_narrow(const ql_ctx *ctx, qli_sign sign, size_t m, size_t n, 
 /* Reverse Cholesky, in place: reads the upper triangle of the symmetric h[n,n] and leaves the upper
  * triangular R with H = R R^T (zeros below the diagonal). QL_STATUS_NUMERIC when a pivot is not a
  * positive finite number; its index goes to *pivot (may be NULL) and to error->row, and h is then
- * destroyed: factor a fresh copy. Scratch: 16 * 96 * n bytes. */
+ * destroyed: factor a fresh copy. Scratch: 16 * 384 * n bytes. */
 ql_status qli_chol_reverse(const ql_ctx *ctx, size_t n, double *h, size_t ld, size_t *pivot,
                            ql_error *error);
+
+/* The same without the zeros: below the diagonal only the blocks of QLK_PANEL rows and columns on
+ * the diagonal are written, with nothing of use. narrow: products with columns that are not of the
+ * same 384 are summed in f32 over 192 of them, then in f64; each element of R R^T then differs from
+ * that of H by up to 194 * 2^-24 sqrt(H_ii H_jj) instead of n * 2^-53 of it. */
+ql_status qli_chol_upper(const ql_ctx *ctx, size_t n, double *h, size_t ld, int narrow,
+                         size_t *pivot, ql_error *error);
 
 /* The same through LAPACKE_dpotrf. Bits depend on the BLAS in use and on its threads. */
 ql_status qli_chol_reverse_lapack(const ql_ctx *ctx, size_t n, double *h, size_t ld, size_t *pivot,
