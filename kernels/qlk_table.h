@@ -8,6 +8,7 @@
 #include "qlk_linalg.h"
 #include "qlk_ops.h"
 #include "qlk_gemm.h"
+#include "qlk_solve.h"
 #include "qlk_types.h"
 
 /* The kernels of one ISA, by value in the context. The table is filled in layers: qlk_fill_scalar
@@ -29,6 +30,7 @@
 typedef struct qlk_table {
   qlk_exact exact;
   qlk_linalg linalg;
+  qlk_solve solve;
   qlk_ops ops;
   qlk_gemm gemm;
   qlk_a8 a8;

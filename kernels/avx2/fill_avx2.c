@@ -10,6 +10,7 @@ void qlk_fill_avx2(qlk_table *t)
 {
   qlk_fill_exact_avx2(&t->exact);
   qlk_fill_linalg_avx2(&t->linalg);
+  qlk_fill_solve_avx2(&t->solve);
   qlk_fill_ops_avx2(&t->ops);
   qlk_fill_pack_avx2(&t->gemm); /* before the units, which take it over */
   qlk_fill_wint_avx2(&t->gemm);

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 
 /* 24 of the 32 registers hold sums, three a row of b; the elements of a come from memory. */
-enum { MR = 8, VEC = 3, LANES_F32 = 16, LANES_F64 = 8 };
+enum { MR = 8, VEC = 3, LANES_F32 = 16, LANES_F64 = 8, AHEAD = 32 };
 
 /* fused is a constant in every call. */
 static inline __attribute__((always_inline)) void
@@ -18,6 +18,7 @@ sum_f32(size_t depth, const float *a, const float *b, __m512 sum[MR][VEC], int f
   for (size_t d = 0; d < depth; d++, a += QLK_PANEL, b += QLK_PANEL) {
     const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
     const __m512 b2 = _mm512_loadu_ps(b + 32);
+    _mm_prefetch((const char *)(a + AHEAD * QLK_PANEL), _MM_HINT_T0);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++) {
       const __m512 x = _mm512_set1_ps(a[i]);
@@ -88,6 +89,7 @@ add_f64(size_t depth, const double *a, const double *b, double *c, size_t ldc, i
   for (size_t d = 0; d < depth; d++, a += QLK_PANEL, b += QLK_PANEL) {
     const __m512d b0 = _mm512_loadu_pd(b), b1 = _mm512_loadu_pd(b + 8);
     const __m512d b2 = _mm512_loadu_pd(b + 16);
+    _mm_prefetch((const char *)(a + AHEAD * QLK_PANEL), _MM_HINT_T0);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; i++) {
       const __m512d x = _mm512_set1_pd(a[i]);

@@ -10,6 +10,7 @@ void qlk_fill_neon(qlk_table *t)
 {
   qlk_fill_exact_neon(&t->exact);
   qlk_fill_linalg_neon(&t->linalg);
+  qlk_fill_solve_neon(&t->solve);
   qlk_fill_ops_neon(&t->ops);
   qlk_fill_pack_neon(&t->gemm); /* before the units, which take it over */
   qlk_fill_wint_neon(&t->gemm);

@@ -12,6 +12,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* First retry when no damping at all was asked for. */
 static const double first_damp = 1e-6;
@@ -53,57 +54,89 @@ static double mean_diag(const ql_gptq_factor *f, bool classical)
                    : f->trace / (double)(f->cols - f->dead);
 }
 
+/* --- H into the order of quantization, in place --- */
+
+enum { TILE = QLK_PANEL, STRIPE = 512 };
+
 typedef struct {
-  const ql_gptq_factor *f;
-  const double *hessian; /* in the order of the columns */
-} copy_job;
+  ql_gptq_factor *f;
+  const int32_t *starts; /* one position of each cycle of perm */
+  size_t cycles;
+  double *rows; /* [cols] for each worker */
+  double *kept; /* [cols][TILE]: H below the diagonal of the blocks on the diagonal */
+} place_job;
 
-/* H is zero where a diagonal element is, as in any sum of x x^T; a damaged one is made so. */
-static void copy_row(const copy_job *j, size_t i, size_t first, size_t end)
+/* A stripe of columns: row perm[k] becomes row k. */
+static void move_rows(void *arg, size_t index, size_t worker)
 {
-  const ql_gptq_factor *f = j->f;
-  const double *from = j->hessian + (size_t)f->perm[i] * f->cols;
-  double *to = f->matrix + i * f->cols;
-  for (size_t k = first; k < end; k++)
-    to[k] = f->diag[i] == 0.0 || f->diag[k] == 0.0 ? 0.0 : from[f->perm[k]];
-}
-
-static void copy_rows(void *arg, size_t tile, size_t worker)
-{
-  const copy_job *j = arg;
-  const ql_gptq_factor *f = j->f;
-  const size_t n = f->cols, end = qli_min_size(n, (tile + 1) * QLK_PANEL);
+  const place_job *j = arg;
+  const size_t cols = j->f->cols, first = index * STRIPE;
+  const size_t bytes = qli_min_size(STRIPE, cols - first) * sizeof(double);
+  const int32_t *perm = j->f->perm;
+  double *h = j->f->matrix + first, saved[STRIPE];
   (void)worker;
-  for (size_t i = tile * QLK_PANEL; i < end; i++) {
-    copy_row(j, i, 0, n);
-    f->matrix[i * n + i] = f->diag[i] + qli_factor_excess(f, i);
+  for (size_t i = 0; i < j->cycles; i++) {
+    const int32_t start = j->starts[i];
+    int32_t k = start;
+    memcpy(saved, h + (size_t)k * cols, bytes);
+    for (; perm[k] != start; k = perm[k])
+      memcpy(h + (size_t)k * cols, h + (size_t)perm[k] * cols, bytes);
+    memcpy(h + (size_t)k * cols, saved, bytes);
   }
 }
 
-/* What the factorization has left of H below the diagonal lacks the blocks on the diagonal. */
-static void mend_rows(void *arg, size_t tile, size_t worker)
+static void keep_row(const place_job *j, size_t i)
 {
-  const copy_job *j = arg;
-  const size_t first = tile * QLK_PANEL, end = qli_min_size(j->f->cols, first + QLK_PANEL);
-  (void)worker;
-  for (size_t i = first; i < end; i++)
-    copy_row(j, i, first, i);
+  const size_t first = i / TILE * TILE;
+  memcpy(j->kept + i * TILE, j->f->matrix + i * j->f->cols + first, (i - first) * sizeof(double));
 }
 
-/* LAPACK's has left zeros there. */
-static void copy_below(void *arg, size_t tile, size_t worker)
+/* H is zero where a diagonal element is, as in any sum of x x^T; a damaged one is made so. */
+static void move_columns(void *arg, size_t i, size_t worker)
 {
-  const copy_job *j = arg;
-  const size_t end = qli_min_size(j->f->cols, (tile + 1) * QLK_PANEL);
-  (void)worker;
-  for (size_t i = tile * QLK_PANEL; i < end; i++)
-    copy_row(j, i, 0, i);
+  const place_job *j = arg;
+  const ql_gptq_factor *f = j->f;
+  double *row = f->matrix + i * f->cols, *from = j->rows + worker * f->cols;
+  memcpy(from, row, f->cols * sizeof *row);
+  for (size_t k = 0; k < f->cols; k++)
+    row[k] = f->diag[i] == 0.0 || f->diag[k] == 0.0 ? 0.0 : from[f->perm[k]];
+  row[i] = f->diag[i] + qli_factor_excess(f, i);
+  keep_row(j, i);
 }
 
-static void run_copy(const ql_gptq_factor *f, const double *hessian, ql_task task)
+/* Returns the number of cycles that are longer than 1. */
+static size_t find_cycles(const int32_t *perm, size_t n, unsigned char *seen, int32_t *starts)
 {
-  copy_job j = {f, hessian};
-  qli_parallel_for(f->ctx, qli_ceil_div(f->cols, QLK_PANEL), task, &j);
+  size_t count = 0;
+  for (size_t i = 0; i < n; i++) {
+    if (seen[i] || (size_t)perm[i] == i)
+      continue;
+    starts[count++] = (int32_t)i;
+    for (int32_t k = (int32_t)i; !seen[k]; k = perm[k])
+      seen[k] = 1;
+  }
+  return count;
+}
+
+/* The damped H in the order of quantization, from one in the order of the columns. */
+static ql_status place(ql_gptq_factor *f, double *kept, ql_error *error)
+{
+  const ql_ctx *ctx = f->ctx;
+  unsigned char *seen = qli_calloc(ctx, f->cols, 1);
+  int32_t *starts = qli_alloc(ctx, f->cols, sizeof *starts);
+  double *rows = qli_alloc(ctx, f->cols * sizeof *rows, ql_ctx_workers(ctx));
+  const bool good = seen != NULL && starts != NULL && rows != NULL;
+  if (good) {
+    place_job j = {f, starts, find_cycles(f->perm, f->cols, seen, starts), rows, kept};
+    if (j.cycles > 0)
+      qli_parallel_for(ctx, qli_ceil_div(f->cols, STRIPE), move_rows, &j);
+    qli_parallel_for(ctx, f->cols, move_columns, &j);
+  }
+  qli_free(ctx, seen);
+  qli_free(ctx, starts);
+  qli_free(ctx, rows);
+  return good ? QL_STATUS_OK
+              : qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to sort %zu columns", f->cols);
 }
 
 /* A pivot that is lost in the rounding errors of its own sum is no pivot. Its square is H~_kk less
@@ -121,20 +154,49 @@ static bool pivots_hold(const ql_gptq_factor *f)
   return true;
 }
 
-/* QL_STATUS_NUMERIC: not positive definite with this damping. */
-static ql_status try_damping(ql_gptq_factor *f, const double *hessian, const ql_gptq_config *c,
-                             ql_error *error)
+/* LAPACK wants the lower triangle for itself: H goes back into it from a copy. */
+static ql_status factor_lapack(ql_gptq_factor *f, ql_error *error)
+{
+  const size_t n = f->cols;
+  double *copy = qli_alloc(f->ctx, n * n, sizeof *copy);
+  if (copy == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory for a Hessian of %zu x %zu", n, n);
+  memcpy(copy, f->matrix, n * n * sizeof *copy);
+  const ql_status status = qli_chol_reverse_lapack(f->ctx, n, f->matrix, n, NULL, error);
+  for (size_t i = 0; i < n; i++)
+    memcpy(f->matrix + i * n, copy + i * n, i * sizeof *copy);
+  qli_free(f->ctx, copy);
+  return status;
+}
+
+/* What the factorization leaves of H below the diagonal lacks the blocks on the diagonal. */
+static ql_status factor_own(ql_gptq_factor *f, const double *kept, ql_error *error)
+{
+  const size_t n = f->cols;
+  const ql_status status = qli_chol_upper(f->ctx, n, f->matrix, n, 0, NULL, error);
+  for (size_t i = 0; i < n; i++) {
+    const size_t first = i / TILE * TILE;
+    memcpy(f->matrix + i * n + first, kept + i * TILE, (i - first) * sizeof *kept);
+  }
+  return status;
+}
+
+/* f->matrix is H in the order of the columns. QL_STATUS_NUMERIC: not positive definite with this
+ * damping. */
+static ql_status try_damping(ql_gptq_factor *f, const ql_gptq_config *c, ql_error *error)
 {
   const double mean = mean_diag(f, c->classical != 0);
+  double *kept = qli_alloc(f->ctx, f->cols, TILE * sizeof *kept);
   f->lambda = f->damp * mean;
   if (c->classical == 0)
     f->dead_diag = f->lambda > 0.0 ? 0.0 : mean;
-  run_copy(f, hessian, copy_rows);
-  if (c->lapack != 0)
-    QLI_TRY(qli_chol_reverse_lapack(f->ctx, f->cols, f->matrix, f->cols, NULL, error));
-  else
-    QLI_TRY(qli_chol_upper(f->ctx, f->cols, f->matrix, f->cols, 0, NULL, error));
-  return pivots_hold(f) ? QL_STATUS_OK : QL_STATUS_NUMERIC;
+  ql_status status = kept != NULL ? place(f, kept, error)
+                                  : qli_fail(error, QL_STATUS_NO_MEMORY,
+                                             "no memory to factor %zu columns", f->cols);
+  if (status == QL_STATUS_OK)
+    status = c->lapack != 0 ? factor_lapack(f, error) : factor_own(f, kept, error);
+  qli_free(f->ctx, kept);
+  return status != QL_STATUS_OK || pivots_hold(f) ? status : QL_STATUS_NUMERIC;
 }
 
 static ql_status give_up(ql_gptq_factor *f, ql_gptq_outcome outcome, const ql_gptq_config *c,
@@ -163,13 +225,13 @@ static ql_status give_up(ql_gptq_factor *f, ql_gptq_outcome outcome, const ql_gp
   return QL_STATUS_OK;
 }
 
-static ql_status climb_damping(ql_gptq_factor *f, const double *hessian, const ql_gptq_config *c,
+static ql_status climb_damping(ql_gptq_factor *f, const ql_stats *stats, const ql_gptq_config *c,
                                ql_error *error)
 {
   ql_error cause = QL_ERROR_INIT;
   f->damp = c->damp;
   for (;;) {
-    const ql_status status = try_damping(f, hessian, c, &cause);
+    const ql_status status = try_damping(f, c, &cause);
     if (status == QL_STATUS_OK)
       break;
     if (status != QL_STATUS_NUMERIC)
@@ -182,46 +244,42 @@ static ql_status climb_damping(ql_gptq_factor *f, const double *hessian, const q
             next);
     f->damp = next;
     QLI_TRY(qli_progress(f->ctx, "factor", 0, 1, error));
+    QLI_TRY(qli_hessian_into(f->ctx, stats, f->matrix, error));
   }
   f->outcome = f->retries > 0 ? QL_GPTQ_DAMPED : QL_GPTQ_DONE;
-  run_copy(f, hessian, c->lapack != 0 ? copy_below : mend_rows);
   return QL_STATUS_OK;
 }
 
 /* The order needs the diagonal by column, everything later by position. */
-static ql_status set_order(ql_gptq_factor *f, const double *hessian, ql_error *error)
+static ql_status set_order(ql_gptq_factor *f, ql_error *error)
 {
   for (size_t c = 0; c < f->cols; c++) {
-    f->diag[c] = hessian[c * f->cols + c];
+    f->diag[c] = f->matrix[c * f->cols + c];
     f->dead += f->diag[c] == 0.0;
     f->trace += f->diag[c];
   }
   QLI_TRY(qli_order(f->ctx, f->order, f->cols, f->group, f->diag, f->perm, error));
   for (size_t k = 0; k < f->cols; k++)
-    f->diag[k] = hessian[(size_t)f->perm[k] * f->cols + (size_t)f->perm[k]];
+    f->diag[k] = f->matrix[(size_t)f->perm[k] * f->cols + (size_t)f->perm[k]];
   return QL_STATUS_OK;
 }
 
 static ql_status fill_factor(ql_gptq_factor *f, const ql_stats *stats, const ql_gptq_config *c,
                              ql_error *error)
 {
-  double *hessian = NULL;
   if (f->tokens < c->min_tokens)
     return give_up(f, QL_GPTQ_STARVED, c, error);
-  QLI_TRY(qli_hessian(f->ctx, stats, &hessian, error));
-  ql_status status = set_order(f, hessian, error);
-  if (status == QL_STATUS_OK && f->dead == f->cols)
-    status = give_up(f, QL_GPTQ_STARVED, c, error);
-  else if (status == QL_STATUS_OK) {
-    /* The classical H is 2 / n times ours; its dead columns are 1 there. */
-    f->dead_diag = (double)f->tokens / 2.0;
-    f->matrix = qli_alloc(f->ctx, f->cols * f->cols, sizeof *f->matrix);
-    status = f->matrix != NULL ? climb_damping(f, hessian, c, error)
-                               : qli_fail(error, QL_STATUS_NO_MEMORY,
-                                          "no memory for a factor of %zu x %zu", f->cols, f->cols);
-  }
-  qli_free(f->ctx, hessian);
-  return status;
+  f->matrix = qli_alloc(f->ctx, f->cols * f->cols, sizeof *f->matrix);
+  if (f->matrix == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory for a factor of %zu x %zu", f->cols,
+                    f->cols);
+  QLI_TRY(qli_hessian_into(f->ctx, stats, f->matrix, error));
+  QLI_TRY(set_order(f, error));
+  if (f->dead == f->cols)
+    return give_up(f, QL_GPTQ_STARVED, c, error);
+  /* The classical H is 2 / n times ours; its dead columns are 1 there. */
+  f->dead_diag = (double)f->tokens / 2.0;
+  return climb_damping(f, stats, c, error);
 }
 
 static ql_status new_factor(const ql_ctx *ctx, size_t cols, ql_gptq_factor **out, ql_error *error)

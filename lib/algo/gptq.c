@@ -27,10 +27,8 @@ static bool alloc_space(run *a)
 {
   const qli_gptq_plan *plan = a->plan;
   const size_t cols = plan->factor->cols, groups = plan->grid->groups, rows = plan->chunk;
-  size_t row_doubles = 0, points = groups * sizeof(qli_point);
-  if (!qli_add_size(cols, 2 * plan->panel_max, &row_doubles))
-    return false;
-  a->chunk.d = qli_alloc(plan->ctx, rows * sizeof(double), row_doubles);
+  const size_t points = groups * sizeof(qli_point);
+  a->chunk.d = qli_alloc(plan->ctx, rows * sizeof(double), cols);
   a->chunk.points = qli_alloc(plan->ctx, rows, points);
   if (a->search) {
     a->searched.points = qli_alloc(plan->ctx, rows, points);
@@ -64,13 +62,10 @@ static void begin_chunk(run *a, size_t row, bool want_proxy)
   c->row = row;
   c->rows = qli_min_size(plan->chunk, plan->grid->rows - row);
   c->want_proxy = want_proxy;
-  c->p = c->d + plan->chunk * cols;
-  c->ahead = c->p + plan->chunk * plan->panel_max;
   c->codes = a->q->codes + row * cols;
   c->sums = a->sums + row;
   qli_gptq_chunk *s = &a->searched;
-  *s = (qli_gptq_chunk){plan, plan->grid, row,       c->rows,  false,  c->d,
-                        c->p, c->ahead,   s->points, s->codes, s->sums};
+  *s = (qli_gptq_chunk){plan, plan->grid, row, c->rows, false, c->d, s->points, s->codes, s->sums};
 }
 
 /* Rows whose loss the searched grid has made smaller. A range that was shrunk for the weights as

@@ -19,6 +19,7 @@ static const double tolerance = 1e-3;
 typedef struct {
   qli_gptq_chunk *chunk;
   size_t first, end;
+  double *p; /* [rows][PANEL] */
 } panel;
 
 /* p holds, for each column j of the panel, the sum over i < j of w_i H_ij. */
@@ -33,7 +34,7 @@ static void add_reference(void *arg, size_t tile, size_t worker)
     double sum = 0.0;
     for (size_t j = a->first; j < a->end; j++) {
       const double w = c->d[j * c->rows + r];
-      sum += w * (2.0 * c->p[r * plan->panel_max + (j - a->first)] + plan->factor->diag[j] * w);
+      sum += w * (2.0 * a->p[r * PANEL + (j - a->first)] + plan->factor->diag[j] * w);
     }
     c->sums[r].proxy_ref += sum;
   }
@@ -57,25 +58,29 @@ static ql_status reference_panel(panel *a, ql_error *error)
   const qli_view_f64 before = {c->d, 1, c->rows};
   const qli_view_f64 within = {c->d + a->first * c->rows, 1, c->rows};
   const qli_view_f64 h = {plan->factor->matrix + a->first * cols, 1, cols};
-  for (size_t r = 0; r < c->rows; r++)
-    memset(c->p + r * plan->panel_max, 0, n * sizeof *c->p);
-  QLI_TRY(qli_gemm_f64(plan->ctx, QLI_ADD, c->rows, n, a->first, before, h, c->p, plan->panel_max,
-                       error));
+  memset(a->p, 0, c->rows * PANEL * sizeof *a->p);
+  QLI_TRY(qli_gemm_f64(plan->ctx, QLI_ADD, c->rows, n, a->first, before, h, a->p, PANEL, error));
   copy_upper(plan, a->first, n);
   QLI_TRY(qli_gemm_f64(plan->ctx, QLI_ADD, c->rows, n, n, within, (qli_view_f64){plan->upper, n, 1},
-                       c->p, plan->panel_max, error));
+                       a->p, PANEL, error));
   qli_parallel_for(plan->ctx, qli_ceil_div(c->rows, TILE), add_reference, a);
   return QL_STATUS_OK;
 }
 
 ql_status qli_gptq_chunk_reference(qli_gptq_chunk *chunk, ql_error *error)
 {
+  const ql_ctx *ctx = chunk->plan->ctx;
   const size_t cols = chunk->plan->factor->cols;
-  for (size_t first = 0; first < cols; first += PANEL) {
-    panel a = {chunk, first, first + qli_min_size(PANEL, cols - first)};
-    QLI_TRY(reference_panel(&a, error));
+  panel a = {.chunk = chunk, .p = qli_alloc(ctx, chunk->rows, PANEL * sizeof *a.p)};
+  if (a.p == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory for sums of %zu rows", chunk->rows);
+  ql_status status = QL_STATUS_OK;
+  for (; status == QL_STATUS_OK && a.first < cols; a.first = a.end) {
+    a.end = a.first + qli_min_size(PANEL, cols - a.first);
+    status = reference_panel(&a, error);
   }
-  return QL_STATUS_OK;
+  qli_free(ctx, a.p);
+  return status;
 }
 
 /* --- the loss identity --- */

@@ -9,8 +9,8 @@
 
 /* Memory for the weights of a chunk, and most rows of one: enough tasks for many threads. Neither
  * depends on the number of threads. */
-static const size_t chunk_bytes = (size_t)64 << 20;
-enum { CHUNK_MAX = 1536, CHUNK_STEP = 96, REFERENCE_PANEL = 128, STRIP = 512 };
+static const size_t chunk_bytes = (size_t)96 << 20;
+enum { CHUNK_MAX = 64 * QLI_GPTQ_TILE, REFERENCE_PANEL = 128 };
 
 static void set_groups(qli_gptq_plan *plan)
 {
@@ -38,22 +38,14 @@ static void set_members(qli_gptq_plan *plan)
   plan->first[0] = 0;
 }
 
-static void set_panels(qli_gptq_plan *plan)
-{
-  size_t look, widest = REFERENCE_PANEL;
-  for (size_t k = 0, end; k < plan->factor->cols; k = end) {
-    end = qli_gptq_strip_end(plan, k, &look);
-    widest = look - k > widest ? look - k : widest;
-  }
-  plan->panel_max = widest;
-}
-
+/* All chunks are of about the same size, so that no task of the last one works alone. */
 static void set_chunk(qli_gptq_plan *plan)
 {
-  const size_t fit = chunk_bytes / sizeof(double) / (plan->factor->cols + 1);
-  const size_t steps = fit / CHUNK_STEP;
-  const size_t most = steps == 0 ? CHUNK_STEP : steps * CHUNK_STEP;
-  plan->chunk = qli_min_size(qli_min_size(most, CHUNK_MAX), plan->grid->rows);
+  const size_t rows = plan->grid->rows, cols = plan->factor->cols;
+  const size_t fit = chunk_bytes / sizeof(double) / (cols + 1) / QLI_GPTQ_TILE;
+  const size_t most = qli_min_size(fit + (fit == 0), CHUNK_MAX / QLI_GPTQ_TILE) * QLI_GPTQ_TILE;
+  const size_t chunks = qli_ceil_div(rows, most), even = qli_ceil_div(rows, chunks + (chunks == 0));
+  plan->chunk = qli_min_size(qli_ceil_div(even, QLI_GPTQ_TILE) * QLI_GPTQ_TILE, rows);
 }
 
 ql_status qli_gptq_plan_make(const ql_ctx *ctx, const ql_tensor *w, const ql_gptq_factor *factor,
@@ -67,6 +59,7 @@ ql_status qli_gptq_plan_make(const ql_ctx *ctx, const ql_tensor *w, const ql_gpt
   plan->fixed = factor->order == QL_GPTQ_ORDER_STATIC || config->static_grids != 0 ||
                 (classical && grid->groups == 1);
   plan->stale = classical && !plan->fixed;
+  plan->wide = !plan->fixed && !plan->stale && grid->block_cols > QLI_GPTQ_NEAR;
   plan->group_of = qli_alloc(ctx, cols, sizeof *plan->group_of);
   plan->members = qli_alloc(ctx, cols, sizeof *plan->members);
   plan->first = qli_alloc(ctx, grid->groups + 1, sizeof *plan->first);
@@ -79,7 +72,6 @@ ql_status qli_gptq_plan_make(const ql_ctx *ctx, const ql_tensor *w, const ql_gpt
     plan->pivots_sq[k] = qli_factor_pivot(factor, k) * qli_factor_pivot(factor, k);
   set_groups(plan);
   set_members(plan);
-  set_panels(plan);
   set_chunk(plan);
   return QL_STATUS_OK;
 }
@@ -101,49 +93,46 @@ size_t qli_gptq_group_end(const qli_gptq_plan *plan, size_t k)
   return end;
 }
 
-static bool group_begins_within(const qli_gptq_plan *plan, size_t first, size_t k)
+bool qli_gptq_group_begins(const qli_gptq_plan *plan, size_t k)
 {
-  while (k > first && plan->group_of[k - 1] == plan->group_of[k])
-    k--;
-  return k > first || first == 0 || plan->group_of[first - 1] != plan->group_of[first];
+  return k == 0 || plan->group_of[k - 1] != plan->group_of[k];
 }
 
-/* Panels of fixed and of classical grids are blocks. Otherwise a group is never cut: its grid is
- * made of weights that have all feedback from outside, and so as many whole groups as fit a block,
- * at least one. */
-size_t qli_gptq_panel_end(const qli_gptq_plan *plan, size_t k, size_t *look)
+static bool group_begins_within(const qli_gptq_plan *plan, size_t first, size_t k)
 {
-  const size_t cols = plan->factor->cols, block = plan->config.block;
-  size_t end = k + qli_min_size(block, cols - k);
-  if (!plan->fixed && !plan->stale) {
-    end = qli_gptq_group_end(plan, k);
-    while (end < cols && qli_gptq_group_end(plan, end) - k <= block)
-      end = qli_gptq_group_end(plan, end);
-  }
-  *look = end;
-  if (plan->stale && group_begins_within(plan, k, end - 1))
-    *look = qli_gptq_group_end(plan, end - 1);
+  while (k > first && !qli_gptq_group_begins(plan, k))
+    k--;
+  return qli_gptq_group_begins(plan, k);
+}
+
+/* End of the classical block of position k. */
+static size_t block_end(const qli_gptq_plan *plan, size_t k)
+{
+  const size_t block = plan->config.block, left = block - k % block;
+  return k + qli_min_size(left, plan->factor->cols - k);
+}
+
+size_t qli_gptq_strip_end(const qli_gptq_plan *plan, size_t k)
+{
+  const size_t cols = plan->factor->cols, most = k + qli_min_size(QLI_GPTQ_NEAR, cols - k);
+  if (plan->fixed)
+    return most;
+  if (plan->stale || plan->wide)
+    return qli_min_size(most, plan->stale ? block_end(plan, k) : qli_gptq_group_end(plan, k));
+  size_t end = qli_gptq_group_end(plan, k);
+  while (end < most && qli_gptq_group_end(plan, end) <= most)
+    end = qli_gptq_group_end(plan, end);
   return end;
 }
 
-size_t qli_gptq_step_end(const qli_gptq_plan *plan, size_t k, size_t panel_end)
+size_t qli_gptq_ahead_end(const qli_gptq_plan *plan, size_t k, size_t *look)
 {
-  const size_t end = plan->fixed ? panel_end : qli_min_size(qli_gptq_group_end(plan, k), panel_end);
-  const size_t most = qli_min_size(plan->config.block, QLI_GPTQ_STEP_MAX);
-  return end - k <= most ? end : k + most;
-}
-
-/* As many whole panels as fit, at least one: the sums of a strip are gathered from all columns
- * before it in one product, which reads each delta once for many columns. */
-size_t qli_gptq_strip_end(const qli_gptq_plan *plan, size_t k, size_t *look)
-{
-  size_t end = qli_gptq_panel_end(plan, k, look), next_look;
-  while (!plan->stale && end < plan->factor->cols) {
-    const size_t next = qli_gptq_panel_end(plan, end, &next_look);
-    if (next - k > STRIP)
-      break;
-    end = next;
-    *look = next_look;
-  }
+  *look = k;
+  if (plan->wide && qli_gptq_group_begins(plan, k))
+    return *look = qli_gptq_group_end(plan, k);
+  if (!plan->stale || k % plan->config.block != 0)
+    return k;
+  const size_t end = block_end(plan, k);
+  *look = group_begins_within(plan, k, end - 1) ? qli_gptq_group_end(plan, end - 1) : end;
   return end;
 }

@@ -13,5 +13,7 @@ ql_status qli_importance(const ql_ctx *ctx, const ql_stats *stats, double **out,
 
 /* The Hessian, f64 [cols, cols], checked: finite, no negative diagonal. *out is to be freed. */
 ql_status qli_hessian(const ql_ctx *ctx, const ql_stats *stats, double **out, ql_error *error);
+/* The same into memory of the caller. */
+ql_status qli_hessian_into(const ql_ctx *ctx, const ql_stats *stats, double *h, ql_error *error);
 
 #endif

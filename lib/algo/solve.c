@@ -27,7 +27,7 @@ typedef struct {
   const qli_grid *searched_grid;
   ql_qmat *q;
   bool search;
-  double *space;                  /* of the pointers into it below */
+  double *space;                  /* d of both chunks below */
   qli_gptq_chunk plain, searched; /* GPTQ on the grids of the ranges and on searched ones */
   qli_solve_chunk rounds;
   row_sums *sums; /* [rows] */
@@ -69,10 +69,7 @@ static bool alloc_rounds(run *a)
 static bool alloc_space(run *a)
 {
   const qli_gptq_plan *g = a->plan->gptq;
-  size_t doubles = 0;
-  if (!qli_add_size(g->factor->cols, 2 * g->panel_max, &doubles))
-    return false;
-  a->space = qli_alloc(g->ctx, g->chunk * sizeof(double), doubles);
+  a->space = qli_alloc(g->ctx, g->chunk * sizeof(double), g->factor->cols);
   a->sums = qli_calloc(g->ctx, g->grid->rows, sizeof *a->sums);
   return a->space != NULL && a->sums != NULL && alloc_gptq(a, &a->plain) &&
          (!a->search || alloc_gptq(a, &a->searched)) && alloc_rounds(a);
@@ -112,8 +109,6 @@ static void begin_gptq(const run *a, qli_gptq_chunk *c, const qli_grid *grid, si
   c->row = row;
   c->rows = qli_min_size(g->chunk, g->grid->rows - row);
   c->d = a->space;
-  c->p = c->d + g->chunk * g->factor->cols;
-  c->ahead = c->p + g->chunk * g->panel_max;
 }
 
 /* Rows whose loss the searched grid has made smaller. A range that was shrunk for the weights as

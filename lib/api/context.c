@@ -4,14 +4,25 @@
 #include "error.h"
 #include "isa.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+
+/* Huge pages are worth asking for from here on: matrices that are touched once, and weights that
+ * are read once for each token, would otherwise wait for page tables. */
+static const size_t huge_page = (size_t)2 << 20, huge_block = (size_t)8 << 20;
 
 static void *system_alloc(void *user, size_t size, size_t align)
 {
   (void)user;
+  const bool huge = size >= huge_block;
   void *block = NULL;
-  return posix_memalign(&block, align, size) == 0 ? block : NULL;
+  if (posix_memalign(&block, huge && align < huge_page ? huge_page : align, size) != 0)
+    return NULL;
+  if (huge)
+    (void)madvise(block, size, MADV_HUGEPAGE);
+  return block;
 }
 
 static void system_free(void *user, void *block)
@@ -64,8 +75,7 @@ ql_status ql_ctx_create(const ql_ctx_config *config, ql_ctx **out, ql_error *err
   ctx->progress = c.progress;
   ctx->progress_user = c.progress_user;
   ctx->flags = c.flags;
-  const ql_status status =
-      qli_isa_select(wanted_isa(&c), &ctx->isa_name, &ctx->kernels, error);
+  const ql_status status = qli_isa_select(wanted_isa(&c), &ctx->isa_name, &ctx->kernels, error);
   if (status != QL_STATUS_OK) {
     c.allocator.free(c.allocator.user, ctx);
     return status;

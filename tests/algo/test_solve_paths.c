@@ -29,12 +29,10 @@ static void test_one_path(void **state)
   uint8_t codes[30 * 90], first[30 * 90];
   qli_point points[30 * 3];
   qli_gptq_sums sums[30];
-  double losses[30], *space = calloc(30 * (90 + 2 * plan.panel_max), sizeof *space);
+  double losses[30], *space = calloc(30 * 90, sizeof *space);
   bool taken[30] = {false};
   qli_gptq_chunk chunk = {.plan = &plan, .grid = &grid, .rows = 30};
   chunk.d = space;
-  chunk.p = chunk.d + 30 * 90;
-  chunk.ahead = chunk.p + 30 * plan.panel_max;
   chunk.points = points;
   chunk.codes = codes;
   chunk.sums = sums;

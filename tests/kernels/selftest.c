@@ -171,6 +171,13 @@ static void bad_softmax(const float *x, size_t n, float *y)
     y[n - 1] *= 1.0f + 0x1p-23f;
 }
 
+static void bad_code(const qlk_points *points, double lowest, double highest, double pivot,
+                     double excess, const double *w, const double *fed, double *delta,
+                     uint8_t *codes, qlk_losses *sums)
+{
+  good.solve.code(points, lowest, highest + 1, pivot, excess, w, fed, delta, codes, sums);
+}
+
 static void bad_tile(size_t depth, const float *a, const float *b, float *c, size_t ldc)
 {
   good.linalg.f32.add(depth > 5 ? depth - 1 : depth, a, b, c, ldc);
@@ -311,6 +318,11 @@ static void apply_softmax(qlk_table *t)
 {
   t->ops.softmax = bad_softmax;
 }
+static void apply_code(qlk_table *t)
+{
+  t->solve.code = bad_code;
+}
+
 static void apply_tile(qlk_table *t)
 {
   t->linalg.f32.add = bad_tile;
@@ -363,6 +375,7 @@ static const broken kernels[] = {
     {"claims another layout", apply_layout},
     {"is off by one place in the last element", apply_softmax},
     {"loses depth in a tile", apply_tile},
+    {"gives codes beyond the last", apply_code},
     {"cuts pairs of integer products to 16 bits", apply_saturate},
     {"rounds halves away from zero", apply_away},
     {"makes the code -128", apply_lowest},
