@@ -7,7 +7,7 @@
  * [RUNS]]], by default 2 threads, 4096 x 4096 weights and 3 runs: 4 bits with zero points, groups
  * of 128, natural order. */
 
-#include "fma_peak.h"
+#include "qbench_internal.h"
 
 #include <quantlib/quantlib.h>
 #include <quantlib/threads.h>
@@ -88,6 +88,32 @@ static ql_stats *hessian(const ql_ctx *ctx, size_t cols, uint64_t *state)
     free(x);
   }
   return stats;
+}
+
+static void run_chains(void *arg, size_t index, size_t worker)
+{
+  const qbench_loop *loop = arg;
+  (void)index;
+  (void)worker;
+  loop->run();
+}
+
+/* GFLOP/s of fused multiply-adds in f32 on all threads, the best of some runs. */
+static double fma_peak(const ql_ctx *ctx)
+{
+  qbench_loop loops[QBENCH_LOOPS], *loop = loops;
+  const size_t pieces = ql_ctx_workers(ctx) * 4;
+  double best = 0;
+  qbench_loops(ql_ctx_isa_name(ctx), loops);
+  while (loop->run != NULL && loop->limit != QBENCH_FP32_FMA)
+    loop++;
+  for (int i = 0; loop->run != NULL && i < 5; i++) {
+    const double operations = loop->run() * (double)pieces, start = read_clock(CLOCK_MONOTONIC);
+    ql_ctx_parallel_for(ctx, pieces, run_chains, loop);
+    const double rate = operations / (read_clock(CLOCK_MONOTONIC) - start) * 1e-9;
+    best = rate > best ? rate : best;
+  }
+  return best;
 }
 
 static size_t argument(int argc, char **argv, int i, size_t preset)
