@@ -25,26 +25,82 @@ static void range(const float *x, size_t n, uint32_t *negative, uint32_t *positi
   *positive = (uint32_t)above;
 }
 
+/* Rounds a number of magnitude up to 2^22 to an integer, ties to even: with 1.5 * 2^23 added it has
+ * no bits behind the point. */
+static inline float nearest_integer(float v)
+{
+  const float magic = 0x1.8p23f;
+  return (v + magic) - magic;
+}
+
 static void quantize(const float *x, size_t n, float scale, int32_t zero, int8_t *codes)
 {
-  /* A number of magnitude up to 2^22 plus 1.5 * 2^23 has no bits behind the point. */
-  const float magic = 0x1.8p23f, low = (float)(-127 - zero), high = (float)(127 - zero);
+  const float low = (float)(-127 - zero), high = (float)(127 - zero);
   for (size_t i = 0; i < n; i++) {
     float v = x[i] / scale;
     v = low > v ? low : v;
     v = high < v ? high : v;
-    codes[i] = (int8_t)((int32_t)((v + magic) - magic) + zero);
+    codes[i] = (int8_t)((int32_t)nearest_integer(v) + zero);
   }
 }
 
-static inline void qlk_a8_add(size_t nr, const int32_t *acc, int32_t x_sum, int32_t x_zero,
-                              const int32_t *zeros, const int32_t *w_sums, const float *scales,
-                              float *y)
+/* 255 is odd: q / 255 is at least 1 / 510 away from every tie, far more than the product with the
+ * rounded reciprocal is wrong by. */
+static void split(const float *x, size_t n, float scale, int8_t *hi, int8_t *lo)
 {
-  for (size_t j = 0; j < nr; j++) {
-    const uint32_t sum = (uint32_t)acc[j] - (uint32_t)zeros[j] * (uint32_t)x_sum -
-                         (uint32_t)x_zero * (uint32_t)w_sums[j];
-    y[j] = y[j] + scales[j] * (float)(int32_t)sum;
+  for (size_t i = 0; i < n; i++) {
+    float v = x[i] / scale;
+    v = -32512.0f > v ? -32512.0f : v;
+    v = 32512.0f < v ? 32512.0f : v;
+    const float q = nearest_integer(v), h = nearest_integer(q * (1.0f / 255.0f));
+    hi[i] = (int8_t)(int32_t)h;
+    lo[i] = (int8_t)(int32_t)(q - 255.0f * h);
+  }
+}
+
+static void arrange_w8(const int8_t *digits, size_t k, size_t rows, int8_t *out)
+{
+  for (size_t p = 0; p < k; p += 4, out += 4 * rows)
+    memcpy(out, digits + p, 4);
+}
+
+/* Bytes 0 2 4 6 1 3 5 7 of a word: neighbours change places in two steps. */
+static void arrange_w4(const int8_t *digits, size_t k, size_t rows, int8_t *out)
+{
+  for (size_t p = 0; p < k; p += 8, out += 8 * rows) {
+    uint64_t v;
+    memcpy(&v, digits + p, sizeof v);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t t = (v ^ v >> 8) & 0x0000ff000000ff00u;
+    v ^= t ^ t << 8;
+    t = (v ^ v >> 16) & 0x00000000ffff0000u;
+    v ^= t ^ t << 16;
+    memcpy(out, &v, sizeof v);
+#else
+    for (size_t i = 0; i < 8; i++)
+      out[qlk_a8_place(QLK_W4, i)] = digits[p + i];
+#endif
+  }
+}
+
+static inline void arrange_sixteen(const int8_t *digits, int8_t *out)
+{
+  for (size_t b = 0; b < 4; b++)
+    for (size_t j = 0; j < 4; j++)
+      out[4 * j + b] = digits[4 * b + j];
+}
+
+static void arrange_w2(const int8_t *digits, size_t k, size_t rows, int8_t *out)
+{
+  for (size_t p = 0; p < k; p += 16, out += 16 * rows)
+    arrange_sixteen(digits + p, out);
+}
+
+static void arrange_w3(const int8_t *digits, size_t k, size_t rows, int8_t *out)
+{
+  for (size_t p = 0; p < k; p += 32, out += 32 * rows) {
+    arrange_sixteen(digits + p, out);
+    arrange_sixteen(digits + p + 16, out + 16);
   }
 }
 

@@ -21,6 +21,8 @@ typedef struct qlk_weights {
   const unsigned char *scales; /* panel 0, 64-aligned */
   const int16_t *zeros;        /* panel 0, 64-aligned, or NULL */
   const unsigned char *fzeros; /* the same, of scale_type; one of the two at most */
+  const int32_t *sums;         /* [panel][group][nr], sum of code - zero point over the columns of
+                                  the group, or NULL */
   const uint32_t *ends;        /* [groups], first packed k past each group, not decreasing */
   size_t code_stride;          /* bytes from panel to panel */
   size_t scale_stride;         /* elements from panel to panel, also of zeros */

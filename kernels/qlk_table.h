@@ -36,9 +36,9 @@ typedef struct qlk_table {
   qlk_a8 a8;
 } qlk_table;
 
-void qlk_fill_scalar(qlk_table *t);
-void qlk_fill_avx2(qlk_table *t);
-void qlk_fill_avx512(qlk_table *t);
-void qlk_fill_neon(qlk_table *t);
+/* qlk_fill_<isa> of every row, built or not. */
+#define QLK_ISA(name, NAME, parent, features, by_default) void qlk_fill_##name(qlk_table *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
 
 #endif

@@ -47,8 +47,12 @@ QL_API ql_status ql_packed_get(const ql_packed *packed, ql_packed_info *info);
 typedef int32_t ql_compute;
 enum {
   QL_COMPUTE_F32 = 0, /**< activations as they are, f32 accumulation */
-  QL_COMPUTE_A8 = 2   /**< activations as 8-bit codes, 32-bit integer accumulation; weights of 5 to
-                           8 bits */
+  QL_COMPUTE_A16 = 1, /**< activations as numbers of 16 bits with one scale for each row and group
+                           of the weights, two 8-bit digits each, in 32-bit integers; quantized
+                           weights. The error of an activation is at most max|x| / 65024 =
+                           2^-15.99 max|x| of its group */
+  QL_COMPUTE_A8 = 2   /**< activations as 8-bit codes, 32-bit integer accumulation; quantized
+                           weights */
 };
 
 /** Which values share the scale of 8-bit activations. Values are pinned. @since 0.1 */
@@ -56,7 +60,9 @@ typedef int32_t ql_act_mode;
 enum {
   QL_ACT_TOKEN = 0,  /**< each row its own, from its own range */
   QL_ACT_TENSOR = 1, /**< one for all rows of the call, from their range */
-  QL_ACT_STATIC = 2  /**< the given one, from calibration */
+  QL_ACT_STATIC = 2, /**< the given one, from calibration */
+  QL_ACT_GROUP = 3   /**< each row and group of columns its own; symmetric. The groups are those of
+                          the weights */
 };
 
 /** How activations become 8-bit codes q, x = scale (q - zero):
@@ -74,12 +80,15 @@ typedef struct ql_act_config {
                            multiplied in floating point (LLM.int8(), Dettmers et al. 2022, arXiv
                            2208.07339: 6.0); 0: none */
   int32_t reserved;
+  size_t group;       /**< QL_ACT_GROUP of ql_quantize_act: columns that share a scale, the last
+                           group having what is left. In a product 0, or the weights' group */
 } ql_act_config;
 
-#define QL_ACT_CONFIG_INIT {sizeof(ql_act_config), QL_ACT_TOKEN, 0, 0.0f, 0, 0.0f, 0}
+#define QL_ACT_CONFIG_INIT {sizeof(ql_act_config), QL_ACT_TOKEN, 0, 0.0f, 0, 0.0f, 0, 0}
 
-/** Codes [m, k] (I8) of x [m, k] (f32, f16, bf16, columns contiguous), with the scale (F32 [m]) and
- *  the zero point (I32 [m], NULL for symmetric codes) of each row. config NULL: the defaults. NaN
+/** Codes [m, k] (I8) of x [m, k] (f32, f16, bf16, columns contiguous), with the scale (F32 [m];
+ *  QL_ACT_GROUP: F32 [m, groups]) and the zero point (I32 [m], NULL for symmetric codes) of each
+ *  row. config NULL: the defaults. NaN
  *  or Inf is QL_STATUS_NUMERIC with its position. The same bits on every ISA. Thread-safe.
  *  @since 0.1 */
 QL_API ql_status ql_quantize_act(const ql_ctx *ctx, const ql_tensor *x,
@@ -95,7 +104,8 @@ typedef struct ql_gemm_options {
   ql_compute compute;
   int32_t reserved;
   const ql_act_config *act;  /**< QL_COMPUTE_A8 of x in floating point; NULL: the defaults */
-  const ql_tensor *x_scales; /**< QL_COMPUTE_A8 of I8 codes x: F32 [m] */
+  const ql_tensor *x_scales; /**< QL_COMPUTE_A8 of I8 codes x: F32 [m], or [m, groups] of weights
+                                  whose groups are runs of columns */
   const ql_tensor *x_zeros;  /**< the same: I32 [m], -127..127, or NULL for zeros */
 } ql_gemm_options;
 
@@ -122,16 +132,24 @@ QL_API ql_status ql_gemm_w8a16(const ql_ctx *ctx, const ql_packed *w, const ql_t
                                const ql_tensor *y, const ql_gemm_options *options,
                                ql_error *error);
 
-/** ql_gemm with QL_COMPUTE_A8, whatever options say, for weights of 8 bits: 8-bit integer products.
+/** ql_gemm with QL_COMPUTE_A8, whatever options say, for weights of 8 bits (2, 3, 4): 8-bit integer
+ *  products.
  *
  *  x is floating point (made into codes as options->act says) or I8: codes -127..127 with
  *  options->x_scales and x_zeros. With I = sum over k of (q_x - z_x) (c_w - z_w), exact and the
  *  same on every ISA, y = s_x (sum over groups of s_w I) + bias, the sums in the order of the
- *  groups; terms of columns beyond options->act->threshold are added to that. y of type I32 gets I
+ *  groups; with scales of x for each group y = (sum over groups of (s_w s_x) I) + bias. A zero point
+ *  of x needs weights of 5 to 8 bits with integer zero points; terms of columns beyond options->act->threshold are added to that. y of type I32 gets I
  *  itself: one group per row, no bias, no threshold. A group so long that I might not fit 32 bits
  *  (131,072 columns always fit where both are symmetric, 33,024 always) is QL_STATUS_UNSUPPORTED.
  *  A row of x with NaN or Inf gives NaN. Thread-safe. @since 0.1 */
 QL_API ql_status ql_gemm_w8a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                              const ql_tensor *y, const ql_gemm_options *options, ql_error *error);
+QL_API ql_status ql_gemm_w2a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                              const ql_tensor *y, const ql_gemm_options *options, ql_error *error);
+QL_API ql_status ql_gemm_w3a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                              const ql_tensor *y, const ql_gemm_options *options, ql_error *error);
+QL_API ql_status ql_gemm_w4a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
                               const ql_tensor *y, const ql_gemm_options *options, ql_error *error);
 
 /** Bytes of scratch that ql_gemm needs for m rows. @since 0.1 */

@@ -5,85 +5,151 @@
 #error "this file needs -mavx512f -mavx512bw -mavx512dq -mavx512vl"
 #endif
 
-#include "qlk_a8_body.h"
-#include "qlk_gemm.h"
+#define QLK_VECTOR 512
+enum { MR = 12 };
 
-#include <immintrin.h>
+#include "qlk_a8_x86_body.h"
 
-enum { MR = 8, NR = 32, KR = 4 };
-
-/* Four activations in every 32 bits; in 16 bits each, the even ones and the odd ones. */
-typedef struct {
-  __m512i even, odd;
-} pairs;
-
-static inline pairs load_activations(const int8_t *x)
+/* 15 * 127 twice fits in 16 bits. */
+static inline ints add_dot(ints acc, ints codes, ints digits)
 {
-  int32_t four;
-  memcpy(&four, x, sizeof four);
-  const __m512i all = _mm512_set1_epi32(four);
-  const pairs p = {_mm512_srai_epi16(_mm512_slli_epi16(all, 8), 8), _mm512_srai_epi16(all, 8)};
-  return p;
+  const ints pairs = MM(maddubs_epi16)(codes, digits);
+  return MM(add_epi32)(acc, MM(madd_epi16)(pairs, MM(set1_epi16)(1)));
 }
 
-/* Widened codes: 255 * 127 twice fits in 32 bits, not in 16. */
-static inline __m512i dot(__m512i acc, pairs x, __m512i even, __m512i odd)
+/* 255 * 127 twice does not: bytes of even and of odd places are widened first. */
+static inline ints add_dot8(ints acc, ints codes, ints digits)
 {
-  acc = _mm512_add_epi32(acc, _mm512_madd_epi16(even, x.even));
-  return _mm512_add_epi32(acc, _mm512_madd_epi16(odd, x.odd));
+  const ints even = SI(and)(codes, MM(set1_epi16)(255)), odd = MM(srli_epi16)(codes, 8);
+  const ints x_even = MM(srai_epi16)(MM(slli_epi16)(digits, 8), 8),
+             x_odd = MM(srai_epi16)(digits, 8);
+  acc = MM(add_epi32)(acc, MM(madd_epi16)(even, x_even));
+  return MM(add_epi32)(acc, MM(madd_epi16)(odd, x_odd));
 }
 
-/* rows is a constant at every call, so that the sums stay in registers. */
-static inline __attribute__((always_inline)) void rows_of(const size_t rows,
-                                                          const unsigned char *codes, size_t k,
-                                                          const int8_t *x, size_t ldx, int32_t *out)
+static void qlk_gemm_f32_a8_w2p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
 {
-  const __m512i low = _mm512_set1_epi16(0xff);
-  __m512i acc[MR][2];
-  for (size_t i = 0; i < rows; i++)
-    acc[i][0] = acc[i][1] = _mm512_setzero_si512();
-  for (size_t p = 0; p < k; p += KR, codes += KR * NR) {
-    const __m512i a = _mm512_load_si512(codes), b = _mm512_load_si512(codes + 64);
-    const __m512i a_even = _mm512_and_si512(a, low), a_odd = _mm512_srli_epi16(a, 8);
-    const __m512i b_even = _mm512_and_si512(b, low), b_odd = _mm512_srli_epi16(b, 8);
-    for (size_t i = 0; i < rows; i++) {
-      const pairs four = load_activations(x + i * ldx + p);
-      acc[i][0] = dot(acc[i][0], four, a_even, a_odd);
-      acc[i][1] = dot(acc[i][1], four, b_even, b_odd);
-    }
-  }
-  for (size_t i = 0; i < rows; i++) {
-    _mm512_store_si512(out + i * NR, acc[i][0]);
-    _mm512_store_si512(out + i * NR + 16, acc[i][1]);
-  }
+  gemm(2, 1, w, panel, group, end, m, x, y, ldy);
 }
 
-static void qlk_dot_s32_s8_w8p32_avx512(const unsigned char *codes, size_t m, size_t k,
-                                        const int8_t *x, size_t ldx, int32_t *acc)
+static void qlk_gemm_f32_a16_w2p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
 {
-  if (m == MR) {
-    rows_of(MR, codes, k, x, ldx, acc);
-    return;
-  }
-  for (; m >= 4; m -= 4, x += 4 * ldx, acc += 4 * NR)
-    rows_of(4, codes, k, x, ldx, acc);
-  for (; m >= 2; m -= 2, x += 2 * ldx, acc += 2 * NR)
-    rows_of(2, codes, k, x, ldx, acc);
-  if (m == 1)
-    rows_of(1, codes, k, x, ldx, acc);
+  gemm(2, 2, w, panel, group, end, m, x, y, ldy);
 }
 
-static void add_p32(const int32_t *acc, int32_t x_sum, int32_t x_zero, const int32_t *zeros,
-                    const int32_t *w_sums, const float *scales, float *y)
+static void qlk_integers_w2p32_avx512(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
 {
-  qlk_a8_add(NR, acc, x_sum, x_zero, zeros, w_sums, scales, y);
+  integers(2, w, panel, group, m, x, out, ldo);
+}
+
+static void qlk_gemm_f32_a8_w3p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(3, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w3p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(3, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w3p32_avx512(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(3, w, panel, group, m, x, out, ldo);
+}
+
+static void qlk_gemm_f32_a8_w4p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(4, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w4p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(4, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w4p32_avx512(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(4, w, panel, group, m, x, out, ldo);
+}
+
+static void qlk_gemm_f32_a8_w8p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(8, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w8p32_avx512(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(8, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w8p32_avx512(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(8, w, panel, group, m, x, out, ldo);
 }
 
 void qlk_fill_a8_avx512(qlk_a8 *t)
 {
-  t->unit =
-      (qlk_a8_unit){QLK_LAYOUT(QLK_W8, NR),       MR, NR, KR, qlk_dot_s32_s8_w8p32_avx512, add_p32,
-                    "qlk_dot_s32_s8_w8p32_avx512"};
+  t->unit[QLK_W2] = (qlk_a8_unit){QLK_LAYOUT(QLK_W2, NR),
+                                  MR,
+                                  NR,
+                                  16,
+                                  qlk_gemm_f32_a8_w2p32_avx512,
+                                  qlk_gemm_f32_a16_w2p32_avx512,
+                                  qlk_integers_w2p32_avx512,
+                                  arrange_w2,
+                                  "qlk_gemm_f32_a8_w2p32_avx512",
+                                  "qlk_gemm_f32_a16_w2p32_avx512"};
+  t->unit[QLK_W3] = (qlk_a8_unit){QLK_LAYOUT(QLK_W3, NR),
+                                  MR,
+                                  NR,
+                                  32,
+                                  qlk_gemm_f32_a8_w3p32_avx512,
+                                  qlk_gemm_f32_a16_w3p32_avx512,
+                                  qlk_integers_w3p32_avx512,
+                                  arrange_w3,
+                                  "qlk_gemm_f32_a8_w3p32_avx512",
+                                  "qlk_gemm_f32_a16_w3p32_avx512"};
+  t->unit[QLK_W4] = (qlk_a8_unit){QLK_LAYOUT(QLK_W4, NR),
+                                  MR,
+                                  NR,
+                                  8,
+                                  qlk_gemm_f32_a8_w4p32_avx512,
+                                  qlk_gemm_f32_a16_w4p32_avx512,
+                                  qlk_integers_w4p32_avx512,
+                                  arrange_w4,
+                                  "qlk_gemm_f32_a8_w4p32_avx512",
+                                  "qlk_gemm_f32_a16_w4p32_avx512"};
+  t->unit[QLK_W8] = (qlk_a8_unit){QLK_LAYOUT(QLK_W8, NR),
+                                  MR,
+                                  NR,
+                                  4,
+                                  qlk_gemm_f32_a8_w8p32_avx512,
+                                  qlk_gemm_f32_a16_w8p32_avx512,
+                                  qlk_integers_w8p32_avx512,
+                                  arrange_w8,
+                                  "qlk_gemm_f32_a8_w8p32_avx512",
+                                  "qlk_gemm_f32_a16_w8p32_avx512"};
   t->range = range;
   t->quantize = quantize;
+  t->split = split;
 }

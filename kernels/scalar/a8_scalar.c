@@ -1,33 +1,215 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "qlk_a8_body.h"
-#include "qlk_gemm.h"
+#include "qlk_wint_scalar.h"
 
-enum { MR = 4, NR = 16, KR = 4 };
+enum { MR = 4 };
 
-static void qlk_dot_s32_s8_w8p16_scalar(const unsigned char *codes, size_t m, size_t k,
-                                        const int8_t *x, size_t ldx, int32_t *acc)
+/* The codes of sixteen columns at packed k = p. */
+static inline void load_codes(const int bits, const qlk_weights *w, size_t panel, size_t p,
+                              uint32_t *codes)
 {
-  for (size_t i = 0; i < m; i++, x += ldx, acc += NR) {
-    uint32_t sums[NR] = {0};
-    for (size_t p = 0; p < k; p++)
+  const size_t kr = qlk_wint_kr(bits);
+  const unsigned char *chunk =
+      w->codes + panel * w->code_stride + p / kr * qlk_wint_chunk_bytes(bits);
+  for (size_t j = 0; j < NR; j++)
+    codes[j] = qlk_wint_code(bits, chunk, p % kr, j);
+}
+
+/* Sums of digits times codes over a group, for all rows of digits. */
+static inline void add_products(const int bits, qlk_wtype wtype, const qlk_weights *w, size_t panel,
+                                size_t group, size_t rows, const int8_t *digits, uint32_t acc[][NR])
+{
+  const size_t kr = qlk_wint_kr(bits);
+  memset(acc, 0, rows * sizeof acc[0]);
+  for (size_t p = group > 0 ? w->ends[group - 1] : 0; p < w->ends[group]; p++) {
+    uint32_t codes[NR];
+    load_codes(bits, w, panel, p, codes);
+    /* volatile: gcc 12 would read whole vectors across the gaps between rows, past the last one. */
+    const volatile int8_t *x = digits + p / kr * kr * rows + qlk_a8_place(wtype, p % kr);
+    for (size_t r = 0; r < rows; r++)
       for (size_t j = 0; j < NR; j++)
-        sums[j] += (uint32_t)(x[p] * codes[p / KR * (KR * NR) + j * KR + p % KR]);
-    memcpy(acc, sums, sizeof sums);
+        acc[r][j] += (uint32_t)x[r * kr] * codes[j];
   }
 }
 
-static void add_p16(const int32_t *acc, int32_t x_sum, int32_t x_zero, const int32_t *zeros,
-                    const int32_t *w_sums, const float *scales, float *y)
+/* Takes integer zero points out of the sums of products. */
+static inline void correct(const int bits, const qlk_weights *w, size_t at, size_t group,
+                           size_t rows, const qlk_a8_rows *x, uint32_t acc[][NR])
 {
-  qlk_a8_add(NR, acc, x_sum, x_zero, zeros, w_sums, scales, y);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t j = 0; j < NR; j++) {
+      const int32_t z = w->zeros != NULL ? w->zeros[at + j] : 1 << (bits - 1);
+      acc[r][j] -= (uint32_t)z * (uint32_t)x->sums[r * w->groups + group];
+      if (x->zeros != NULL)
+        acc[r][j] -= (uint32_t)x->zeros[r] * (uint32_t)w->sums[at + j];
+    }
+}
+
+/* The number whose digits were multiplied or added: one, or two, `apart` elements apart. */
+static inline float join(const size_t digits, const int32_t *sums, size_t apart)
+{
+  return digits == 1 ? (float)sums[0] : 255.0f * (float)sums[0] + (float)sums[apart];
+}
+
+static inline void gemm(const int bits, qlk_wtype wtype, const size_t digits, const qlk_weights *w,
+                        size_t panel, size_t group, size_t end, size_t m, const qlk_a8_rows *x,
+                        float *y, size_t ldy)
+{
+  uint32_t acc[MR][NR];
+  for (; group < end; group++) {
+    const size_t at = panel * w->scale_stride + group * NR;
+    add_products(bits, wtype, w, panel, group, m * digits, x->digits, acc);
+    if (w->fzeros == NULL)
+      correct(bits, w, at, group, m * digits, x, acc);
+    for (size_t i = 0; i < m; i++)
+      for (size_t j = 0; j < NR; j++) {
+        int32_t sums[2 * NR];
+        memcpy(sums, acc[i * digits], digits * NR * sizeof sums[0]);
+        float v = join(digits, sums + j, NR), s = qlk_wint_scale(w->scale_type, w->scales, at + j);
+        if (w->fzeros != NULL)
+          v -= qlk_wint_scale(w->scale_type, w->fzeros, at + j) *
+               join(digits, x->sums + i * digits * w->groups + group, w->groups);
+        if (x->scales != NULL)
+          s *= x->scales[i * w->groups + group];
+        y[i * ldy + j] = y[i * ldy + j] + s * v;
+      }
+  }
+}
+
+static inline void integers(const int bits, qlk_wtype wtype, const qlk_weights *w, size_t panel,
+                            size_t group, size_t m, const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  uint32_t acc[MR][NR];
+  add_products(bits, wtype, w, panel, group, m, x->digits, acc);
+  correct(bits, w, panel * w->scale_stride + group * NR, group, m, x, acc);
+  for (size_t i = 0; i < m; i++)
+    memcpy(out + i * ldo, acc[i], sizeof acc[i]);
+}
+
+static void qlk_gemm_f32_a8_w2p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(2, QLK_W2, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w2p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(2, QLK_W2, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w2p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(2, QLK_W2, w, panel, group, m, x, out, ldo);
+}
+
+static void qlk_gemm_f32_a8_w3p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(3, QLK_W3, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w3p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(3, QLK_W3, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w3p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(3, QLK_W3, w, panel, group, m, x, out, ldo);
+}
+
+static void qlk_gemm_f32_a8_w4p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(4, QLK_W4, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w4p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(4, QLK_W4, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w4p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(4, QLK_W4, w, panel, group, m, x, out, ldo);
+}
+
+static void qlk_gemm_f32_a8_w8p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                         size_t ldy)
+{
+  gemm(8, QLK_W8, 1, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_gemm_f32_a16_w8p16_scalar(const qlk_weights *w, size_t panel, size_t group,
+                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                                          size_t ldy)
+{
+  gemm(8, QLK_W8, 2, w, panel, group, end, m, x, y, ldy);
+}
+
+static void qlk_integers_w8p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  integers(8, QLK_W8, w, panel, group, m, x, out, ldo);
 }
 
 void qlk_fill_a8_scalar(qlk_a8 *t)
 {
-  t->unit =
-      (qlk_a8_unit){QLK_LAYOUT(QLK_W8, NR),       MR, NR, KR, qlk_dot_s32_s8_w8p16_scalar, add_p16,
-                    "qlk_dot_s32_s8_w8p16_scalar"};
+  t->unit[QLK_W2] = (qlk_a8_unit){QLK_LAYOUT(QLK_W2, NR),
+                                  MR,
+                                  NR,
+                                  16,
+                                  qlk_gemm_f32_a8_w2p16_scalar,
+                                  qlk_gemm_f32_a16_w2p16_scalar,
+                                  qlk_integers_w2p16_scalar,
+                                  arrange_w2,
+                                  "qlk_gemm_f32_a8_w2p16_scalar",
+                                  "qlk_gemm_f32_a16_w2p16_scalar"};
+  t->unit[QLK_W3] = (qlk_a8_unit){QLK_LAYOUT(QLK_W3, NR),
+                                  MR,
+                                  NR,
+                                  32,
+                                  qlk_gemm_f32_a8_w3p16_scalar,
+                                  qlk_gemm_f32_a16_w3p16_scalar,
+                                  qlk_integers_w3p16_scalar,
+                                  arrange_w3,
+                                  "qlk_gemm_f32_a8_w3p16_scalar",
+                                  "qlk_gemm_f32_a16_w3p16_scalar"};
+  t->unit[QLK_W4] = (qlk_a8_unit){QLK_LAYOUT(QLK_W4, NR),
+                                  MR,
+                                  NR,
+                                  8,
+                                  qlk_gemm_f32_a8_w4p16_scalar,
+                                  qlk_gemm_f32_a16_w4p16_scalar,
+                                  qlk_integers_w4p16_scalar,
+                                  arrange_w4,
+                                  "qlk_gemm_f32_a8_w4p16_scalar",
+                                  "qlk_gemm_f32_a16_w4p16_scalar"};
+  t->unit[QLK_W8] = (qlk_a8_unit){QLK_LAYOUT(QLK_W8, NR),
+                                  MR,
+                                  NR,
+                                  4,
+                                  qlk_gemm_f32_a8_w8p16_scalar,
+                                  qlk_gemm_f32_a16_w8p16_scalar,
+                                  qlk_integers_w8p16_scalar,
+                                  arrange_w8,
+                                  "qlk_gemm_f32_a8_w8p16_scalar",
+                                  "qlk_gemm_f32_a16_w8p16_scalar"};
   t->range = range;
   t->quantize = quantize;
+  t->split = split;
 }

@@ -1,20 +1,13 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "qlk_gemm.h"
-#include "qlk_half.h"
+#include "qlk_wint_scalar.h"
 
 /* Weights of 2, 3, 4 and 8 bits. Packing is for any panel width, so every ISA uses it. */
-enum { NR = 16 };
 
 static void store_word(unsigned char *panel, size_t at, uint32_t word)
 {
   for (int i = 0; i < 4; i++)
     panel[4 * at + (size_t)i] = (unsigned char)(word >> 8 * i);
-}
-
-static uint32_t load_word(const unsigned char *p)
-{
-  return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 /* bits of count codes from bit low on, packed densely. */
@@ -73,50 +66,30 @@ static void qlk_pack_w3_scalar(const unsigned char *rows, size_t stride, size_t 
     }
 }
 
-static float load_scale(qlk_dtype type, const unsigned char *scales, size_t at)
-{
-  float s;
-  if (type == QLK_F16)
-    return qlk_f16_to_f32(qlk_load16(scales, at));
-  if (type == QLK_BF16)
-    return qlk_bf16_to_f32(qlk_load16(scales, at));
-  memcpy(&s, scales + 4 * at, sizeof s);
-  return s;
-}
-
 static float load_zero(int bits, const qlk_weights *w, size_t at)
 {
   if (w->fzeros != NULL)
-    return load_scale(w->scale_type, w->fzeros, at);
+    return qlk_wint_scale(w->scale_type, w->fzeros, at);
   return (float)(w->zeros != NULL ? w->zeros[at] : 1 << (bits - 1));
-}
-
-/* Code t of column j of a chunk. */
-static inline uint32_t code_of(const int bits, const unsigned char *chunk, size_t t, size_t j)
-{
-  if (bits != 3)
-    return load_word(chunk + 4 * j) >> (t * (size_t)bits) & ((1u << bits) - 1);
-  const uint32_t low = load_word(chunk + 4 * (t / 16 * NR + j)) >> t % 16 * 2 & 3;
-  return low | (load_word(chunk + 4 * (2 * NR + j)) >> qlk_third_bit(t) & 1) << 2;
 }
 
 static inline void expand(const int bits, const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                           size_t group, float *out)
 {
-  const size_t kr = bits == 3 ? 32 : 32 / (size_t)bits, chunk_bytes = bits == 3 ? 12 * NR : 4 * NR;
+  const size_t kr = qlk_wint_kr(bits), chunk_bytes = qlk_wint_chunk_bytes(bits);
   const unsigned char *chunk = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
   for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
     const size_t at = panel * w->scale_stride + group * NR;
     const size_t end = qlk_run_end(w, group, k1);
     float scale[NR], zero[NR];
     for (size_t j = 0; j < NR; j++) {
-      scale[j] = load_scale(w->scale_type, w->scales, at + j);
+      scale[j] = qlk_wint_scale(w->scale_type, w->scales, at + j);
       zero[j] = load_zero(bits, w, at + j);
     }
     for (; k < end; k += kr, chunk += chunk_bytes)
       for (size_t t = 0; t < kr; t++, out += NR)
         for (size_t j = 0; j < NR; j++)
-          out[j] = scale[j] * ((float)code_of(bits, chunk, t, j) - zero[j]);
+          out[j] = scale[j] * ((float)qlk_wint_code(bits, chunk, t, j) - zero[j]);
   }
 }
 

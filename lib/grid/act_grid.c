@@ -18,13 +18,15 @@ ql_status qli_act_check(const ql_act_config *config, ql_act_config *out, ql_erro
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
                     "ql_act_config.struct_size is %zu, not that of QL_ACT_CONFIG_INIT",
                     config->struct_size);
-  if (out->mode < QL_ACT_TOKEN || out->mode > QL_ACT_STATIC)
+  if (out->mode < QL_ACT_TOKEN || out->mode > QL_ACT_GROUP)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "there is no activation mode %d",
                     (int)out->mode);
   if (out->asymmetric < 0 || out->asymmetric > 1 || out->reserved != 0)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
                     "asymmetric is %d, neither 0 nor 1, or a reserved member is not zero",
                     (int)out->asymmetric);
+  if (out->asymmetric && out->mode == QL_ACT_GROUP)
+    return qli_fail(error, QL_STATUS_UNSUPPORTED, "scales for each group are symmetric");
   if (!(out->threshold >= 0))
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "the threshold %g is negative or NaN",
                     (double)out->threshold);
@@ -41,23 +43,29 @@ ql_status qli_act_check(const ql_act_config *config, ql_act_config *out, ql_erro
   return QL_STATUS_OK;
 }
 
+float qli_act_scale(uint32_t negative, uint32_t positive, float highest)
+{
+  const float below = qli_f32_from_bits(negative), above = qli_f32_from_bits(positive);
+  if (!qli_act_is_finite(negative, positive))
+    return NAN;
+  const float range = (below > above ? below : above) / highest;
+  return range > LEAST_SCALE ? range : LEAST_SCALE;
+}
+
 void qli_act_grid(int32_t asymmetric, uint32_t negative, uint32_t positive, float *scale,
                   int32_t *zero)
 {
   const float below = qli_f32_from_bits(negative), above = qli_f32_from_bits(positive);
   *zero = 0;
-  if (!qli_act_is_finite(negative, positive)) {
-    *scale = NAN;
+  if (!asymmetric || !qli_act_is_finite(negative, positive)) {
+    *scale = qli_act_scale(negative, positive, 127.0f);
     return;
   }
   /* Each end is divided, so that the sum of two large ones stays finite. */
-  const float range =
-      asymmetric ? below / 254.0f + above / 254.0f : (below > above ? below : above) / 127.0f;
+  const float range = below / 254.0f + above / 254.0f;
   *scale = range > LEAST_SCALE ? range : LEAST_SCALE;
-  if (asymmetric) {
-    const float steps = rintf(below / *scale);
-    *zero = (int32_t)(steps < 254.0f ? steps : 254.0f) - 127;
-  }
+  const float steps = rintf(below / *scale);
+  *zero = (int32_t)(steps < 254.0f ? steps : 254.0f) - 127;
 }
 
 void qli_act_row(const qlk_a8 *kernels, const ql_act_config *config, const float *x, size_t n,

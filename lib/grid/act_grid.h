@@ -12,8 +12,14 @@
 /* Copies and checks; config NULL means the defaults. */
 ql_status qli_act_check(const ql_act_config *config, ql_act_config *out, ql_error *error);
 
-/* Scale and zero point for a range given as bits (qlk_a8.range). A range that is not finite has the
- * scale NaN. */
+/* The scale with which the largest magnitude of a range, given as bits (qlk_a8.range), becomes the
+ * code `highest`. A range that is not finite has the scale NaN. */
+float qli_act_scale(uint32_t negative, uint32_t positive, float highest);
+
+/* The largest number of two digits, 255 * 127 + 127. */
+#define QLI_A16_HIGHEST 32512.0f
+
+/* Scale and zero point for a range. */
 void qli_act_grid(int32_t asymmetric, uint32_t negative, uint32_t positive, float *scale,
                   int32_t *zero);
 

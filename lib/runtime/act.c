@@ -30,6 +30,23 @@ static ql_status check_rows(const ql_tensor *t, const char *name, ql_dtype dtype
   return QL_STATUS_OK;
 }
 
+static ql_status check_group_scales(const ql_tensor *t, const ql_tensor *x,
+                                    const ql_act_config *config, ql_error *error)
+{
+  if (config->group == 0)
+    return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
+                    "QL_ACT_GROUP needs a group: columns that share a scale");
+  const size_t groups = qli_ceil_div(x->shape[1], config->group);
+  QLI_TRY(ql_tensor_check(t, error));
+  if (t->dtype != QL_DTYPE_F32)
+    return qli_fail(error, QL_STATUS_DTYPE, "scales is of type %s, not F32",
+                    ql_dtype_name(t->dtype));
+  if (t->rank != 2 || t->shape[0] != x->shape[0] || t->shape[1] != groups)
+    return qli_fail(error, QL_STATUS_SHAPE, "scales is not a matrix of %zu x %zu", x->shape[0],
+                    groups);
+  return QL_STATUS_OK;
+}
+
 static ql_status check_arguments(const ql_tensor *x, const ql_act_config *config,
                                  const ql_tensor *codes, const ql_tensor *scales,
                                  const ql_tensor *zeros, ql_error *error)
@@ -47,7 +64,9 @@ static ql_status check_arguments(const ql_tensor *x, const ql_act_config *config
     return qli_fail(error, QL_STATUS_SHAPE, "x and codes are not matrices of one shape");
   QLI_TRY(check_columns(x, "x", error));
   QLI_TRY(check_columns(codes, "codes", error));
-  QLI_TRY(check_rows(scales, "scales", QL_DTYPE_F32, x->shape[0], error));
+  QLI_TRY(config->mode == QL_ACT_GROUP
+              ? check_group_scales(scales, x, config, error)
+              : check_rows(scales, "scales", QL_DTYPE_F32, x->shape[0], error));
   if (zeros != NULL)
     QLI_TRY(check_rows(zeros, "zeros", QL_DTYPE_I32, x->shape[0], error));
   if (zeros == NULL && config->asymmetric)
@@ -83,18 +102,43 @@ static void find_ranges(void *arg, size_t index, size_t worker)
                              &j->ranges[2 * i + 1]);
 }
 
+static void put_zero(const job *j, size_t i, int32_t zero)
+{
+  if (j->zeros != NULL)
+    memcpy((char *)j->zeros->data + (ptrdiff_t)i * j->zeros->stride[0], &zero, sizeof zero);
+}
+
+static void quantize_groups(const job *j, size_t i, const float *row)
+{
+  const size_t n = j->x->shape[1];
+  int8_t *codes = (int8_t *)j->codes->data + (ptrdiff_t)i * j->codes->stride[0];
+  char *scales = (char *)j->scales->data + (ptrdiff_t)i * j->scales->stride[0];
+  int32_t zero;
+  for (size_t c = 0; c < n; c += j->config->group, scales += j->scales->stride[1]) {
+    float scale;
+    qli_act_row(&j->ctx->kernels.a8, j->config, row + c, qli_min_size(j->config->group, n - c),
+                codes + c, &scale, &zero);
+    memcpy(scales, &scale, sizeof scale);
+  }
+}
+
 static void quantize_rows(void *arg, size_t index, size_t worker)
 {
   const job *j = arg;
   const size_t end = qli_min_size((index + 1) * TILE_ROWS, j->x->shape[0]);
   for (size_t i = index * TILE_ROWS; i < end; i++) {
+    const float *row = row_of(j, i, worker);
     float scale;
-    int32_t zero;
-    qli_act_row(&j->ctx->kernels.a8, j->config, row_of(j, i, worker), j->x->shape[1],
+    int32_t zero = 0;
+    if (j->config->mode == QL_ACT_GROUP) {
+      quantize_groups(j, i, row);
+      put_zero(j, i, zero);
+      continue;
+    }
+    qli_act_row(&j->ctx->kernels.a8, j->config, row, j->x->shape[1],
                 (int8_t *)j->codes->data + (ptrdiff_t)i * j->codes->stride[0], &scale, &zero);
     memcpy((char *)j->scales->data + (ptrdiff_t)i * j->scales->stride[0], &scale, sizeof scale);
-    if (j->zeros != NULL)
-      memcpy((char *)j->zeros->data + (ptrdiff_t)i * j->zeros->stride[0], &zero, sizeof zero);
+    put_zero(j, i, zero);
   }
 }
 

@@ -60,7 +60,7 @@ static ql_status check_matrix(const ql_tensor *t, const char *name, size_t colum
 
 static ql_status check_options(const ql_gemm_options *o, size_t n, ql_error *error)
 {
-  if (o->compute != QL_COMPUTE_F32 && o->compute != QL_COMPUTE_A8)
+  if (o->compute < QL_COMPUTE_F32 || o->compute > QL_COMPUTE_A8)
     return qli_fail(error, QL_STATUS_UNSUPPORTED, "compute %d is not known", (int)o->compute);
   if (o->reserved != 0)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "a reserved option is not zero");
@@ -110,7 +110,7 @@ static ql_status check_arguments(const ql_ctx *ctx, const ql_packed *w, const ql
   if (x->shape[0] != y->shape[0])
     return qli_fail(error, QL_STATUS_SHAPE, "x has %zu rows, y has %zu", x->shape[0], y->shape[0]);
   QLI_TRY(check_options(o, w->n, error));
-  return a8 ? qli_a8_check(ctx, w, x, y, o, error) : QL_STATUS_OK;
+  return o->compute != QL_COMPUTE_F32 ? qli_a8_check(ctx, w, x, y, o, error) : QL_STATUS_OK;
 }
 
 ql_status qli_gemm_scratch(const ql_ctx *ctx, const ql_gemm_options *o, size_t bytes,
@@ -173,8 +173,8 @@ ql_status ql_gemm(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x, con
   if (x->shape[0] == 0 || w->n == 0)
     return QL_STATUS_OK;
   const qli_fpenv saved = qli_fpenv_enter();
-  const ql_status status = o.compute == QL_COMPUTE_A8 ? qli_a8_multiply(ctx, w, x, y, &o, error)
-                                                      : qli_gemm_multiply(ctx, w, x, y, &o, error);
+  const ql_status status = o.compute != QL_COMPUTE_F32 ? qli_a8_multiply(ctx, w, x, y, &o, error)
+                                                       : qli_gemm_multiply(ctx, w, x, y, &o, error);
   qli_fpenv_leave(saved);
   return status;
 }
@@ -213,13 +213,37 @@ ql_status ql_gemm_w8a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *
   return gemm_of_bits(8, ctx, w, x, y, options, error);
 }
 
-ql_status ql_gemm_w8a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
-                       const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+static ql_status gemm_a8(int32_t bits, const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                         const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
 {
   ql_gemm_options o;
   QLI_TRY(copy_options(options, &o, error));
   o.compute = QL_COMPUTE_A8;
-  return gemm_of_bits(8, ctx, w, x, y, &o, error);
+  return gemm_of_bits(bits, ctx, w, x, y, &o, error);
+}
+
+ql_status ql_gemm_w2a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                       const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_a8(2, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w3a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                       const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_a8(3, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w4a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                       const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_a8(4, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w8a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                       const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_a8(8, ctx, w, x, y, options, error);
 }
 
 ql_status ql_gemm_workspace(const ql_ctx *ctx, const ql_packed *w, size_t m,
@@ -231,7 +255,7 @@ ql_status ql_gemm_workspace(const ql_ctx *ctx, const ql_packed *w, size_t m,
     return QL_STATUS_INVALID_ARGUMENT;
   QLI_TRY(copy_options(options, &o, NULL));
   QLI_TRY(check_layout(ctx, w, NULL));
-  if (o.compute == QL_COMPUTE_A8)
+  if (o.compute != QL_COMPUTE_F32)
     return qli_a8_workspace(ctx, w, m, &o, bytes);
   if (!plan_scratch(ctx, w, m, &plan))
     return QL_STATUS_OVERFLOW;
@@ -247,7 +271,7 @@ const char *ql_gemm_query(const ql_ctx *ctx, const ql_packed *w, size_t m,
       check_layout(ctx, w, NULL) != QL_STATUS_OK)
     return NULL;
   if (o.compute != QL_COMPUTE_F32)
-    return o.compute == QL_COMPUTE_A8 ? qli_a8_name(ctx, w) : NULL;
+    return qli_a8_name(ctx, w, o.compute);
   const qlk_gemm_unit *unit = qli_packed_unit(ctx, w);
   if (qli_reproducible(ctx))
     return unit->ordered_name;

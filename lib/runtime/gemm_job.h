@@ -24,7 +24,7 @@ typedef struct qli_gemm_term {
 
 enum { QLI_GEMM_TERMS = 2 };
 
-typedef struct qli_a8_rows qli_a8_rows;
+typedef struct qli_a8_job qli_a8_job;
 
 typedef struct qli_gemm_job {
   const ql_ctx *ctx;
@@ -35,7 +35,7 @@ typedef struct qli_gemm_job {
   size_t first_row, rows;
   const ql_tensor *y;
   const ql_tensor *bias;
-  const qli_a8_rows *a8;         /* the rows as 8-bit codes; NULL: f32 products */
+  const qli_a8_job *a8;          /* the rows as 8-bit digits; NULL: f32 products */
   unsigned char *worker_scratch; /* qli_gemm_worker_bytes for each worker */
   size_t worker_bytes;
   qli_gemm_term terms[QLI_GEMM_TERMS];

@@ -109,7 +109,7 @@ static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **ou
   head.weights.scales = block + at.scales;
   head.weights.zeros = s->zeros ? (const int16_t *)(const void *)(block + at.zeros) : NULL;
   head.weights.fzeros = s->fzeros ? block + at.fzeros : NULL;
-  head.sums = s->sums ? (const int32_t *)(const void *)(block + at.sums) : NULL;
+  head.weights.sums = s->sums ? (const int32_t *)(const void *)(block + at.sums) : NULL;
   head.weights.ends = (const uint32_t *)(const void *)(block + at.ends);
   head.weights.groups = s->groups;
   head.weights.k = s->packed_k;
@@ -233,7 +233,7 @@ static void write_sums(const job *j, size_t panel, size_t column, size_t r,
         sum += row[p] - zero;
     const int32_t stored = (int32_t)sum;
     const size_t at = panel * j->packed->weights.scale_stride + g * j->packed->nr + column;
-    memcpy(writable(j->packed, j->packed->sums + at), &stored, sizeof stored);
+    memcpy(writable(j->packed, j->packed->weights.sums + at), &stored, sizeof stored);
   }
 }
 
@@ -265,7 +265,7 @@ static void pack_panel(void *arg, size_t index, size_t worker)
     gather_rows(j, panel, scratch);
   j->kernels->unit[j->packed->wtype].pack(rows, stride, nr, w->k,
                                           writable(j->packed, w->codes + panel * w->code_stride));
-  for (size_t i = 0; j->packed->sums != NULL && i < nr; i++)
+  for (size_t i = 0; j->packed->weights.sums != NULL && i < nr; i++)
     write_sums(j, panel, i, row + i, rows + i * stride);
   if (j->view != NULL)
     write_grid(j, panel, scratch);

@@ -26,8 +26,6 @@ struct ql_packed {
       *gather; /* [weights.k], column of each packed k or -1 for padding; NULL: identity */
   int32_t permuted;
   qli_packed_parts *parts; /* NULL: none */
-  const int32_t *sums; /* [panel][group][nr], sum of code - zero point over the columns of the
-                          group: what a zero point of the activations is multiplied by; W8 only */
   qlk_weights weights;
 };
 

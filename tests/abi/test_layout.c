@@ -496,7 +496,7 @@ AT(ql_smooth_report, scale_min, 32);
 AT(ql_smooth_report, scale_max, 36);
 AT(ql_smooth_report, dead, 40);
 
-SIZE(ql_act_config, 32);
+SIZE(ql_act_config, 40);
 AT(ql_act_config, struct_size, 0);
 AT(ql_act_config, mode, 8);
 AT(ql_act_config, asymmetric, 12);
@@ -504,6 +504,7 @@ AT(ql_act_config, scale, 16);
 AT(ql_act_config, zero, 20);
 AT(ql_act_config, threshold, 24);
 AT(ql_act_config, reserved, 28);
+AT(ql_act_config, group, 32);
 
 SIZE(ql_stats_config, 48);
 AT(ql_stats_config, struct_size, 0);

@@ -9,28 +9,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool integer_weights(const gemm_case *g)
-{
-  return g->bits >= 5 && (g->parts & QL_PART_FLOAT_ZEROS) == 0;
-}
-
-/* Draws until the weights are integers of 5 to 8 bits. */
+/* Draws until the weights are codes. */
 static void make_weights(a8_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k)
 {
   for (uint64_t i = 0;; i++) {
     case_make(&c->g, seed + i * 0x1000003, max_m, max_n, max_k);
-    if (integer_weights(&c->g))
+    if (c->g.bits != 0)
       return;
     case_free(&c->g);
   }
 }
 
-static float largest(const a8_case *c, size_t first, size_t rows, float sign)
+static size_t group_of(const gemm_case *g, size_t p)
+{
+  return g->g_idx ? (size_t)g->g_idx[p] : p / g->block_cols;
+}
+
+enum { ALL = -1 };
+
+static float largest(const a8_case *c, size_t first, size_t rows, int group, float sign)
 {
   float found = 0;
   for (size_t i = first; i < first + rows; i++)
     for (size_t p = 0; p < c->g.k; p++)
-      if (!c->outlier[p])
+      if (!c->outlier[p] && (group == ALL || (size_t)group == group_of(&c->g, p)))
         found = fmaxf(found, sign * c->seen[i * c->g.k + p]);
   return found;
 }
@@ -38,7 +40,7 @@ static float largest(const a8_case *c, size_t first, size_t rows, float sign)
 /* The scale and zero point of some rows. */
 static void find_grid(const a8_case *c, size_t first, size_t rows, float *scale, int32_t *zero)
 {
-  const float above = largest(c, first, rows, 1), below = largest(c, first, rows, -1);
+  const float above = largest(c, first, rows, ALL, 1), below = largest(c, first, rows, ALL, -1);
   *zero = 0;
   if (c->act.mode == QL_ACT_STATIC) {
     *scale = c->act.scale;
@@ -67,6 +69,33 @@ static void look(a8_case *c)
   }
 }
 
+/* One number in one digit, or in two. */
+static void put_number(a8_case *c, size_t i, size_t p, float scale, int32_t zero)
+{
+  const size_t at = i * c->g.k + p;
+  const double limit = c->a16 ? 32512 : 127;
+  const volatile float quotient = c->seen[at] / scale;
+  const double number = fmin(fmax(nearbyint((double)quotient) + zero, -limit), limit);
+  const int32_t q = c->outlier[p] ? zero : (int32_t)number;
+  const int32_t high = c->a16 ? (int32_t)nearbyint(q / 255.0) : q;
+  c->codes[at] = (int8_t)high;
+  c->low[at] = (int8_t)(c->a16 ? q - 255 * high : 0);
+}
+
+static void quantize_groups(a8_case *c)
+{
+  const gemm_case *g = &c->g;
+  for (size_t i = 0; i < g->m; i++) {
+    c->zeros[i] = 0;
+    for (size_t group = 0; group < g->groups; group++) {
+      const float most = fmaxf(largest(c, i, 1, (int)group, 1), largest(c, i, 1, (int)group, -1));
+      c->scales[i * g->groups + group] = fmaxf(most / (c->a16 ? 32512.0f : 127.0f), 0x1p-126f);
+    }
+    for (size_t p = 0; p < g->k; p++)
+      put_number(c, i, p, c->scales[i * g->groups + group_of(g, p)], 0);
+  }
+}
+
 void a8_quantize(a8_case *c)
 {
   const gemm_case *g = &c->g;
@@ -76,29 +105,34 @@ void a8_quantize(a8_case *c)
     for (size_t i = 0; c->act.threshold > 0 && i < g->m; i++)
       c->outlier[p] = c->outlier[p] || fabsf(c->seen[i * g->k + p]) >= c->act.threshold;
   }
+  if (c->by_group) {
+    quantize_groups(c);
+    return;
+  }
   for (size_t i = 0; i < g->m; i++) {
     const bool common = c->act.mode == QL_ACT_TENSOR;
     find_grid(c, common ? 0 : i, common ? g->m : 1, &c->scales[i], &c->zeros[i]);
-    for (size_t p = 0; p < g->k; p++) {
-      const volatile float quotient = c->seen[i * g->k + p] / c->scales[i];
-      const double code = nearbyint((double)quotient) + c->zeros[i];
-      c->codes[i * g->k + p] =
-          (int8_t)(c->outlier[p] ? c->zeros[i] : (int32_t)fmin(fmax(code, -127), 127));
-    }
+    for (size_t p = 0; p < g->k; p++)
+      put_number(c, i, p, c->scales[i], c->zeros[i]);
   }
 }
 
 static void draw_mode(a8_case *c)
 {
   gemm_case *g = &c->g;
+  const bool float_zeros = (g->parts & QL_PART_FLOAT_ZEROS) != 0;
   c->act = (ql_act_config)QL_ACT_CONFIG_INIT;
-  c->act.mode = (ql_act_mode)case_below(g, 3);
-  c->act.asymmetric = case_below(g, 2) != 0;
+  c->a16 = case_below(g, 3) == 0;
+  c->act.mode = c->a16 ? QL_ACT_GROUP : (ql_act_mode)case_below(g, 4);
+  c->by_group = c->act.mode == QL_ACT_GROUP;
+  c->act.asymmetric = !c->by_group && g->bits >= 5 && !float_zeros && case_below(g, 2) != 0;
+  if (c->a16)
+    return;
   if (c->act.mode == QL_ACT_STATIC) {
     c->act.scale = ldexpf(1.0f + (float)case_below(g, 100) / 100, -(int)case_below(g, 12));
     c->act.zero = c->act.asymmetric ? (int32_t)case_below(g, 255) - 127 : 0;
   }
-  c->given_codes = g->parts == 0 && case_below(g, 4) == 0;
+  c->given_codes = g->parts == 0 && !(c->by_group && g->permuted) && case_below(g, 4) == 0;
   c->integers = g->groups == 1 && (g->parts & ~QL_PART_IN_SCALE) == 0 && case_below(g, 3) == 0;
   if (!c->given_codes && !c->integers && case_below(g, 3) == 0)
     c->act.threshold = case_below(g, 2) ? 6.0f : 0.49f;
@@ -112,14 +146,18 @@ void a8_make(a8_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k
   make_weights(c, seed, max_m, max_n, max_k);
   draw_mode(c);
   gemm_case *g = &c->g;
-  c->scales = malloc(g->m * sizeof(float));
+  c->scales = malloc(g->m * (g->groups + 1) * sizeof(float));
   c->zeros = malloc(g->m * sizeof(int32_t));
   c->codes = malloc(g->m * g->k);
+  c->low = malloc(g->m * g->k);
   c->outlier = malloc(g->k * sizeof(bool));
   c->seen = malloc(g->m * g->k * sizeof(float));
   a8_quantize(c);
   ql_tensor_init_2d(&c->x_codes, c->codes, QL_DTYPE_I8, g->m, g->k);
-  ql_tensor_init(&c->x_scales, c->scales, QL_DTYPE_F32, 1, &g->m);
+  if (c->by_group)
+    ql_tensor_init_2d(&c->x_scales, c->scales, QL_DTYPE_F32, g->m, g->groups);
+  else
+    ql_tensor_init(&c->x_scales, c->scales, QL_DTYPE_F32, 1, &g->m);
   ql_tensor_init(&c->x_zeros, c->zeros, QL_DTYPE_I32, 1, &g->m);
 }
 
@@ -129,6 +167,7 @@ void a8_free(a8_case *c)
   free(c->scales);
   free(c->zeros);
   free(c->codes);
+  free(c->low);
   free(c->outlier);
   free(c->seen);
 }
@@ -136,17 +175,20 @@ void a8_free(a8_case *c)
 const char *a8_text(const a8_case *c)
 {
   static char text[400];
-  snprintf(text, sizeof text, "%s mode=%d%s threshold=%g%s%s", case_text(&c->g), (int)c->act.mode,
-           c->act.asymmetric ? " asymmetric" : "", (double)c->act.threshold,
-           c->integers ? " integers" : "", c->given_codes ? " given codes" : "");
+  snprintf(text, sizeof text, "%s %s mode=%d%s threshold=%g%s%s", case_text(&c->g),
+           c->a16 ? "A16" : "A8", (int)c->act.mode, c->act.asymmetric ? " asymmetric" : "",
+           (double)c->act.threshold, c->integers ? " integers" : "",
+           c->given_codes ? " given codes" : "");
   return text;
 }
 
 void a8_options(const a8_case *c, ql_gemm_options *options)
 {
   *options = (ql_gemm_options)QL_GEMM_OPTIONS_INIT;
-  options->compute = QL_COMPUTE_A8;
+  options->compute = c->a16 ? QL_COMPUTE_A16 : QL_COMPUTE_A8;
   options->bias = c->g.bias ? &c->g.b : NULL;
+  if (c->a16)
+    return;
   if (!c->given_codes) {
     options->act = &c->act;
     return;
@@ -173,41 +215,73 @@ void a8_y(const a8_case *c, void *memory, ql_tensor *y)
     case_y(&c->g, memory, y);
 }
 
-static size_t group_of(const gemm_case *g, size_t p)
-{
-  return g->g_idx ? (size_t)g->g_idx[p] : p / g->block_cols;
-}
-
-static int64_t integer_of(const a8_case *c, size_t i, size_t j, size_t group)
+/* Sum over a group of digits times codes less zero points; with zero points of floating point, of
+ * digits times codes. */
+static int64_t integer_of(const a8_case *c, size_t i, size_t j, size_t group, const int8_t *digits)
 {
   const gemm_case *g = &c->g;
+  const size_t block = j / g->block_rows * g->groups + group;
+  const int64_t zero = g->fzeros != NULL ? 0 : g->zeros[block];
   int64_t sum = 0;
   for (size_t p = 0; p < g->k; p++)
     if (group_of(g, p) == group)
-      sum += ((int64_t)c->codes[i * g->k + p] - c->zeros[i]) *
-             ((int64_t)g->codes[j * g->k + p] - g->zeros[j / g->block_rows * g->groups + group]);
+      sum +=
+          ((int64_t)digits[i * g->k + p] - c->zeros[i]) * ((int64_t)g->codes[j * g->k + p] - zero);
   return sum;
 }
 
-/* The documented order: groups, then the row's scale, then outliers by group and column. volatile
- * keeps each rounding where it is. */
+static int64_t digits_of(const a8_case *c, size_t i, size_t group, const int8_t *digits)
+{
+  int64_t sum = 0;
+  for (size_t p = 0; p < c->g.k; p++)
+    if (group_of(&c->g, p) == group)
+      sum += digits[i * c->g.k + p];
+  return sum;
+}
+
+/* volatile keeps each rounding where it is. */
+static float join(const a8_case *c, int64_t high, int64_t low)
+{
+  const volatile float shifted = 255.0f * (float)high;
+  return c->a16 ? shifted + (float)low : (float)high;
+}
+
+/* What the scales of a group are multiplied by. */
+static float group_value(const a8_case *c, size_t i, size_t j, size_t group)
+{
+  const gemm_case *g = &c->g;
+  volatile float v =
+      join(c, integer_of(c, i, j, group, c->codes), integer_of(c, i, j, group, c->low));
+  if (g->fzeros == NULL)
+    return v;
+  const float sum = join(c, digits_of(c, i, group, c->codes), digits_of(c, i, group, c->low));
+  const volatile float offset = g->fzeros[j / g->block_rows * g->groups + group] * sum;
+  return v - offset;
+}
+
+/* The documented order: groups, then the row's scale, then outliers by group and column. */
 static float value_of_codes(const a8_case *c, size_t i, size_t j)
 {
   const gemm_case *g = &c->g;
   volatile float sum = 0;
   for (size_t group = 0; group < g->groups; group++) {
-    const volatile float product = g->scales[j / g->block_rows * g->groups + group] *
-                                   (float)(int32_t)integer_of(c, i, j, group);
+    volatile float scale = g->scales[j / g->block_rows * g->groups + group];
+    if (c->by_group)
+      scale = scale * c->scales[i * g->groups + group];
+    const volatile float product = scale * group_value(c, i, j, group);
     sum = sum + product;
   }
-  sum = sum * c->scales[i];
+  if (!c->by_group)
+    sum = sum * c->scales[i];
   for (size_t group = 0; group < g->groups; group++)
     for (size_t p = 0; p < g->k; p++) {
       if (!c->outlier[p] || group_of(g, p) != group)
         continue;
       const size_t block = j / g->block_rows * g->groups + group;
-      const volatile float w =
-          g->scales[block] * (float)((int32_t)g->codes[j * g->k + p] - g->zeros[block]);
+      const volatile float centred =
+          (float)g->codes[j * g->k + p] -
+          (g->fzeros != NULL ? g->fzeros[block] : (float)g->zeros[block]);
+      const volatile float w = g->scales[block] * centred;
       const volatile float product = c->seen[i * g->k + p] * w;
       sum = sum + product;
     }
@@ -277,7 +351,7 @@ static bool same_element(const a8_case *c, size_t i, size_t j, const unsigned ch
     return near_element(c, i, j, at);
   const float want = c->integers ? 0 : value_of(c, i, j);
   const uint16_t h = c->g.ytype == QL_DTYPE_F16 ? qli_f32_to_f16(want) : qli_f32_to_bf16(want);
-  const int32_t whole = c->integers ? (int32_t)integer_of(c, i, j, 0) : 0;
+  const int32_t whole = c->integers ? (int32_t)integer_of(c, i, j, 0, c->codes) : 0;
   if (c->integers)
     return memcmp(at, &whole, 4) == 0;
   return c->g.ytype == QL_DTYPE_F32 ? memcmp(at, &want, 4) == 0 : memcmp(at, &h, 2) == 0;
@@ -287,19 +361,22 @@ static bool same_element(const a8_case *c, size_t i, size_t j, const unsigned ch
  * where no code was cut. */
 static double distance_allowed(const a8_case *c, size_t i, size_t j)
 {
-  double sum = 0, magnitude = 0;
+  double sum = 0, magnitude = 0, scale = (double)c->scales[i];
+  for (size_t group = 0; c->by_group && group < c->g.groups; group++)
+    scale = fmax(group > 0 ? scale : 0, (double)c->scales[i * c->g.groups + group]);
   for (size_t p = 0; p < c->g.k; p++) {
     const double w = fabs(c->g.values[j * c->g.k + p]);
     sum += w / (c->g.in_scale ? (double)c->g.in_scale[p] : 1.0);
     magnitude += w * fabs((double)c->g.x_values[i * c->g.k + p]);
   }
   /* An asymmetric zero point is rounded, so that an end may be half a step outside. */
-  return (c->act.asymmetric ? 1.01 : 0.505) * (double)c->scales[i] * sum + 1e-4 * magnitude + 1e-5;
+  return (c->act.asymmetric ? 1.01 : 0.505) * scale * sum + 1e-4 * magnitude + 1e-5;
 }
 
 static bool far_off(const a8_case *c, size_t i, size_t j)
 {
-  if (c->act.mode == QL_ACT_STATIC || c->integers || (c->g.parts & ~QL_PART_IN_SCALE) != 0)
+  if (c->act.mode == QL_ACT_STATIC || c->integers ||
+      (c->g.parts & ~(QL_PART_IN_SCALE | QL_PART_FLOAT_ZEROS)) != 0)
     return false;
   double want = c->g.bias ? (double)c->g.b_values[j] : 0;
   for (size_t p = 0; p < c->g.k; p++)

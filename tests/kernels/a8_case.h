@@ -5,17 +5,20 @@
 
 #include "gemm_case.h"
 
-/* Products with 8-bit activations for the tests, and what they must give: every formula of
- * ql_act_config and ql_gemm_w8a8 written out once more. */
+/* Products in integers for the tests, and what they must give: every formula of
+ * ql_act_config, ql_compute and ql_gemm_w8a8 written out once more. */
 
 typedef struct {
   gemm_case g;
   ql_act_config act;
   bool integers;    /* y is I32 */
   bool given_codes; /* x is I8 */
-  float *scales;    /* [m] */
+  bool a16;         /* QL_COMPUTE_A16: two digits */
+  bool by_group;    /* a scale of x for each group of the weights */
+  float *scales;    /* [m], or [m, groups] */
   int32_t *zeros;   /* [m] */
-  int8_t *codes;    /* [m, k] */
+  int8_t *codes;    /* [m, k]; of two digits, the higher one */
+  int8_t *low;      /* [m, k], the lower one */
   bool *outlier;    /* [k] */
   float *seen;      /* [m, k], what the codes are made of: x with in_scale, 0 for side columns */
   ql_tensor x_codes, x_scales, x_zeros;

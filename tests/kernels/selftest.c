@@ -1,5 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
+#include "half.h"
 #include "isa.h"
 #include "kcheck.h"
 
@@ -183,20 +184,91 @@ static void bad_tile(size_t depth, const float *a, const float *b, float *c, siz
   good.linalg.f32.add(depth > 5 ? depth - 1 : depth, a, b, c, ldc);
 }
 
-/* Pairs of products cut to 16 bits, as vpmaddubsw does. */
-static void saturate_pairs(const unsigned char *codes, size_t m, size_t k, const int8_t *x,
-                           size_t ldx, int32_t *acc)
+/* Adds what a core that is wrong in one way would add, for weights of two panels and symmetric ones
+ * of 8 bits: by the scalar kernel, then the difference in f32 on top. */
+static void saturate_pairs(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
+                           const qlk_a8_rows *x, float *y, size_t ldy)
 {
-  const size_t nr = good.a8.unit.nr, kr = good.a8.unit.kr;
-  for (size_t i = 0; i < m; i++)
-    for (size_t j = 0; j < nr; j++) {
-      uint32_t sum = 0;
-      for (size_t p = 0; p < k; p += 2) {
-        const unsigned char *c = codes + p / kr * kr * nr + j * kr + p % kr;
-        const int32_t pair = x[i * ldx + p] * c[0] + x[i * ldx + p + 1] * c[1];
-        sum += (uint32_t)(pair > 32767 ? 32767 : pair < -32768 ? -32768 : pair);
+  const qlk_a8_unit *unit = &good.a8.unit[QLK_W8];
+  const unsigned char *codes = w->codes + panel * w->code_stride;
+  unit->gemm8(w, panel, group, end, m, x, y, ldy);
+  for (size_t p = group > 0 ? w->ends[group - 1] : 0; p < w->ends[end - 1]; p += 2)
+    for (size_t i = 0; i < m; i++)
+      for (size_t j = 0; j < unit->nr; j++) {
+        const unsigned char *c = codes + p / 4 * 4 * unit->nr + j * 4 + p % 4;
+        const int8_t *d = x->digits + p / 4 * 4 * m + i * 4 + p % 4;
+        const int32_t pair = d[0] * c[0] + d[1] * c[1];
+        y[i * ldy + j] += pair > 32767    ? (float)(32767 - pair)
+                          : pair < -32768 ? (float)(-32768 - pair)
+                                          : 0;
       }
-      acc[i * nr + j] = (int32_t)sum;
+}
+
+/* vpdpbusd takes its first operand as unsigned, its second as signed: here the other way round. */
+static void swap_signs(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
+                       const qlk_a8_rows *x, float *y, size_t ldy)
+{
+  const qlk_a8_unit *unit = &good.a8.unit[QLK_W8];
+  const unsigned char *codes = w->codes + panel * w->code_stride;
+  unit->gemm8(w, panel, group, end, m, x, y, ldy);
+  for (size_t p = group > 0 ? w->ends[group - 1] : 0; p < w->ends[end - 1]; p++)
+    for (size_t i = 0; i < m; i++)
+      for (size_t j = 0; j < unit->nr; j++) {
+        const unsigned char c = codes[p / 4 * 4 * unit->nr + j * 4 + p % 4];
+        const int8_t d = x->digits[p / 4 * 4 * m + i * 4 + p % 4];
+        y[i * ldy + j] += (float)((int8_t)c * (uint8_t)d - c * d);
+      }
+}
+
+/* Scales of weights and activations multiplied in f16. */
+static void half_scales(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
+                        const qlk_a8_rows *x, float *y, size_t ldy)
+{
+  float rounded[256];
+  qlk_a8_rows rows = *x;
+  const size_t n = m * w->groups;
+  for (size_t i = 0; x->scales != NULL && i < n && i < 256; i++)
+    rounded[i] = qli_f16_to_f32(qli_f32_to_f16(x->scales[i]));
+  if (x->scales != NULL)
+    rows.scales = rounded;
+  good.a8.unit[QLK_W4].gemm8(w, panel, group, end, m, &rows, y, ldy);
+}
+
+/* The last chunk of each call is left out. */
+static void lose_last_chunk(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
+                            const qlk_a8_rows *x, float *y, size_t ldy)
+{
+  uint32_t ends[8];
+  qlk_weights shorter = *w;
+  memcpy(ends, w->ends, w->groups * sizeof ends[0]);
+  if (ends[end - 1] > (end > 1 ? ends[end - 2] : 0))
+    ends[end - 1] -= good.a8.unit[QLK_W4].kr;
+  shorter.ends = ends;
+  good.a8.unit[QLK_W4].gemm16(&shorter, panel, group, end, m, x, y, ldy);
+}
+
+/* One chunk too many is read. */
+static void read_next_chunk(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
+                            const qlk_a8_rows *x, float *y, size_t ldy)
+{
+  const volatile unsigned char *next = w->codes + (panel + 1) * w->code_stride;
+  good.a8.unit[QLK_W2].gemm8(w, panel, group, end, m, x, y, ldy);
+  (void)next[0];
+}
+
+static void plain_order(const int8_t *digits, size_t k, size_t rows, int8_t *out)
+{
+  for (size_t p = 0; p < k; p += 8)
+    memcpy(out + p * rows, digits + p, 8);
+}
+
+static void low_digit_128(const float *x, size_t n, float scale, int8_t *hi, int8_t *lo)
+{
+  good.a8.split(x, n, scale, hi, lo);
+  for (size_t i = 0; i < n; i++)
+    if (lo[i] == 127 && hi[i] < 127) {
+      hi[i]++;
+      lo[i] = -128;
     }
 }
 
@@ -223,11 +295,12 @@ static void range_without_sign(const float *x, size_t n, uint32_t *negative, uin
   *negative = *positive;
 }
 
-static void forget_x_zero(const int32_t *acc, int32_t x_sum, int32_t x_zero, const int32_t *zeros,
-                          const int32_t *w_sums, const float *scales, float *y)
+static void forget_x_zero(const qlk_weights *w, size_t panel, size_t group, size_t m,
+                          const qlk_a8_rows *x, int32_t *out, size_t ldo)
 {
-  (void)x_zero;
-  good.a8.unit.add(acc, x_sum, 0, zeros, w_sums, scales, y);
+  qlk_a8_rows rows = *x;
+  rows.zeros = NULL;
+  good.a8.unit[QLK_W8].integers(w, panel, group, m, &rows, out, ldo);
 }
 
 typedef struct {
@@ -330,7 +403,7 @@ static void apply_tile(qlk_table *t)
 
 static void apply_saturate(qlk_table *t)
 {
-  t->a8.unit.dot = saturate_pairs;
+  t->a8.unit[QLK_W8].gemm8 = saturate_pairs;
 }
 static void apply_away(qlk_table *t)
 {
@@ -346,11 +419,44 @@ static void apply_range(qlk_table *t)
 }
 static void apply_x_zero(qlk_table *t)
 {
-  t->a8.unit.add = forget_x_zero;
+  t->a8.unit[QLK_W8].integers = forget_x_zero;
 }
+static void apply_signs(qlk_table *t)
+{
+  t->a8.unit[QLK_W8].gemm8 = swap_signs;
+}
+static void apply_half_scales(qlk_table *t)
+{
+  t->a8.unit[QLK_W4].gemm8 = half_scales;
+}
+static void apply_last_chunk(qlk_table *t)
+{
+  t->a8.unit[QLK_W4].gemm16 = lose_last_chunk;
+}
+static void apply_next_chunk(qlk_table *t)
+{
+  t->a8.unit[QLK_W2].gemm8 = read_next_chunk;
+}
+static void apply_order(qlk_table *t)
+{
+  t->a8.unit[QLK_W4].arrange = plain_order;
+}
+static void apply_low_digit(qlk_table *t)
+{
+  t->a8.split = low_digit_128;
+}
+
+/* A slot of its own, so that the unit counts as changed. */
+static void same_gemm8(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
+                       const qlk_a8_rows *x, float *y, size_t ldy)
+{
+  good.a8.unit[QLK_W4].gemm8(w, panel, group, end, m, x, y, ldy);
+}
+
 static void apply_a8_layout(qlk_table *t)
 {
-  t->a8.unit.layout_id ^= 0x10;
+  t->a8.unit[QLK_W4].layout_id ^= 0x10;
+  t->a8.unit[QLK_W4].gemm8 = same_gemm8;
 }
 
 static const broken kernels[] = {
@@ -381,6 +487,12 @@ static const broken kernels[] = {
     {"makes the code -128", apply_lowest},
     {"takes one end of a range for both", apply_range},
     {"forgets the zero point of the activations", apply_x_zero},
+    {"takes codes as signed and digits as unsigned", apply_signs},
+    {"rounds scales to f16", apply_half_scales},
+    {"leaves the last chunk of codes out", apply_last_chunk},
+    {"reads a chunk past the last panel", apply_next_chunk},
+    {"leaves digits in the order of k", apply_order},
+    {"makes the digit -128", apply_low_digit},
     {"reads panels of another layout", apply_a8_layout},
 };
 

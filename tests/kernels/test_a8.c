@@ -16,8 +16,8 @@
 #include <xmmintrin.h>
 #endif
 
-/* ql_quantize_act and ql_gemm_w8a8 through the public interface, on every ISA that runs here. Plain
- * C without a test framework, so that it also runs under an emulator. */
+/* ql_quantize_act and products in integers through the public interface, on every ISA that runs
+ * here. Plain C without a test framework, so that it also runs under an emulator. */
 
 static int failures;
 
@@ -133,7 +133,7 @@ static void test_products(const char *isa, ql_threads *const *pools, size_t coun
   ql_ctx *ctx = make_ctx(isa, NULL), *threaded[8] = {NULL};
   for (size_t t = 0; t < count; t++)
     threaded[t] = make_ctx(isa, pools[t]);
-  for (uint64_t seed = 0; seed < 150; seed++) {
+  for (uint64_t seed = 0; seed < 200; seed++) {
     a8_case c;
     const bool large = seed % 30 == 0; /* beyond one slab of rows and several tiles */
     a8_make(&c, seed, large ? 700 : 20, large ? 150 : 80, seed % 3 || large ? 200 : 40);
@@ -154,20 +154,25 @@ static void test_codes(const char *isa, ql_threads *pool)
     ql_error error = QL_ERROR_INIT;
     ql_tensor codes, scales, zeros;
     a8_make(&c, seed, 40, 8, 150);
-    if (c.g.parts != 0) {
+    if (c.g.parts != 0 || c.a16 || (c.by_group && c.g.g_idx != NULL)) {
       a8_free(&c);
       continue;
     }
+    c.act.group = c.by_group ? c.g.block_cols : 0;
     c.act.threshold = 0;
     a8_quantize(&c);
     const size_t m = c.g.m, k = c.g.k, stride = k + seed % 3;
     int8_t *memory = malloc(m * stride + 1);
-    float *s = malloc(m * sizeof *s);
+    const size_t groups = c.by_group ? c.g.groups : 1;
+    float *s = malloc(m * groups * sizeof *s);
     int32_t *z = malloc(m * sizeof *z);
     memset(memory, 0x80, m * stride);
     ql_tensor_init_2d(&codes, memory, QL_DTYPE_I8, m, k);
     codes.stride[0] = (ptrdiff_t)stride;
-    ql_tensor_init(&scales, s, QL_DTYPE_F32, 1, &m);
+    if (c.by_group)
+      ql_tensor_init_2d(&scales, s, QL_DTYPE_F32, m, groups);
+    else
+      ql_tensor_init(&scales, s, QL_DTYPE_F32, 1, &m);
     ql_tensor_init(&zeros, z, QL_DTYPE_I32, 1, &m);
     const ql_status status = ql_quantize_act(ctx, &c.g.x, &c.act, &codes, &scales,
                                              c.act.asymmetric ? &zeros : NULL, &error);
@@ -176,7 +181,8 @@ static void test_codes(const char *isa, ql_threads *pool)
       expect(memcmp(memory + i * stride, c.codes + i * k, k) == 0, "codes of row %zu: %s", i,
              a8_text(&c));
       expect(memchr(memory + i * stride, 0x80, k) == NULL, "the code -128: %s", a8_text(&c));
-      expect(memcmp(&s[i], &c.scales[i], sizeof *s) == 0, "scale of row %zu: %s", i, a8_text(&c));
+      expect(memcmp(&s[i * groups], &c.scales[i * groups], groups * sizeof *s) == 0,
+             "scale of row %zu: %s", i, a8_text(&c));
       expect(!c.act.asymmetric || z[i] == c.zeros[i], "zero of row %zu: %s", i, a8_text(&c));
       expect(stride == k || (i + 1 == m || memory[i * stride + k] == -128), "wrote between rows");
     }
@@ -263,8 +269,8 @@ static void make_sample(sample *s, const ql_ctx *ctx, uint64_t seed)
   for (;; seed++) {
     a8_make(&s->c, seed, 6, 20, 60);
     if (s->c.g.bits == 8 && s->c.g.xtype == QL_DTYPE_F32 && s->c.g.ytype == QL_DTYPE_F32 &&
-        s->c.g.m > 2 && s->c.g.k > 8 && s->c.g.parts == 0 && !s->c.given_codes && !s->c.integers &&
-        s->c.g.x_shift == 0 && s->c.g.x_gap % 4 == 0)
+        s->c.g.m > 2 && s->c.g.k > 8 && s->c.g.parts == 0 && !s->c.by_group && !s->c.given_codes &&
+        !s->c.integers && s->c.g.x_shift == 0 && s->c.g.x_gap % 4 == 0)
       break;
     a8_free(&s->c);
   }
@@ -389,7 +395,7 @@ static void test_environment(const char *isa)
     a8_case c;
     ql_tensor y;
     a8_make(&c, seed, 10, 30, 100);
-    if (c.g.parts != 0) {
+    if (c.g.parts != 0 || c.by_group) {
       a8_free(&c);
       continue;
     }
@@ -441,7 +447,7 @@ static void test_refusals(const char *isa)
   ql_ctx *ctx = make_ctx(isa, NULL);
   sample s;
   make_sample(&s, ctx, 1000);
-  s.c.act.mode = 3;
+  s.c.act.mode = 4;
   expect_refused(ctx, &s, QL_STATUS_INVALID_ARGUMENT, "an unknown mode");
   s.c.act.asymmetric = 2;
   expect_refused(ctx, &s, QL_STATUS_INVALID_ARGUMENT, "asymmetric 2");
@@ -520,7 +526,7 @@ static void test_code_refusals(const char *isa)
   ql_ctx_destroy(ctx);
 }
 
-/* Weights without an 8-bit product, and the names of kernels. */
+/* Weights without an integer product, and the names of kernels. */
 static void test_weights(const char *isa)
 {
   ql_ctx *ctx = make_ctx(isa, NULL);
@@ -534,7 +540,7 @@ static void test_weights(const char *isa)
     ql_packed *w = case_pack(&c, ctx);
     unsigned char *memory = malloc(case_y_bytes(&c));
     case_y(&c, memory, &y);
-    const bool known = c.bits >= 5 && (c.parts & QL_PART_FLOAT_ZEROS) == 0;
+    const bool known = c.bits != 0;
     expect(ql_gemm(ctx, w, &c.x, &y, &options, NULL) ==
                (known ? QL_STATUS_OK : QL_STATUS_UNSUPPORTED),
            "A8 with %s", case_text(&c));
@@ -543,7 +549,7 @@ static void test_weights(const char *isa)
                                                                       : QL_STATUS_UNSUPPORTED),
            "w8a8 with %s", case_text(&c));
     const char *name = ql_gemm_query(ctx, w, 1, &options);
-    expect(known ? name != NULL && strstr(name, ql_ctx_isa_name(ctx)) && strstr(name, "s8")
+    expect(known ? name != NULL && strstr(name, ql_ctx_isa_name(ctx)) && strstr(name, "_a8_")
                  : name == NULL,
            "the kernel of %s is %s", case_text(&c), name);
     ql_packed_destroy(w);

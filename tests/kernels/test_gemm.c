@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ctx.h"
 #include "gemm_case.h"
+#include "isa.h"
 #include "packed.h"
 
 #include <quantlib/threads.h>
@@ -221,6 +222,16 @@ static void test_environment(const char *isa)
   ql_ctx_destroy(ctx);
 }
 
+/* The kernel is one of the level, or of one that it stands on. */
+static bool is_of_level(const char *kernel, const char *isa)
+{
+  for (const qli_isa *level = qli_isa_find(isa); kernel != NULL && level != NULL;
+       level = qli_isa_find(level->parent))
+    if (strcmp(strrchr(kernel, '_') + 1, level->name) == 0)
+      return true;
+  return false;
+}
+
 static void test_layout(const char *isa)
 {
   ql_ctx *ctx = make_ctx(isa, 0, NULL);
@@ -242,9 +253,7 @@ static void test_layout(const char *isa)
   expect(ql_gemm_query(&other, w, 1, NULL) == NULL, "a kernel for a foreign layout");
   expect(ql_gemm_workspace(&other, w, 1, NULL, &bytes) == QL_STATUS_LAYOUT && bytes == 77,
          "a workspace for a foreign layout");
-  expect(ql_gemm_query(ctx, w, 1, NULL) != NULL &&
-             strstr(ql_gemm_query(ctx, w, 1, NULL), ql_ctx_isa_name(ctx)) != NULL,
-         "the query names no kernel of %s", isa);
+  expect(is_of_level(ql_gemm_query(ctx, w, 1, NULL), isa), "the query names no kernel of %s", isa);
   ql_packed_destroy(w);
   free(memory);
   case_free(&c);

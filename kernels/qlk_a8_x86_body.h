@@ -1,0 +1,271 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef QLK_A8_X86_BODY_H
+#define QLK_A8_X86_BODY_H
+
+#include "qlk_a8_body.h"
+
+#include <immintrin.h>
+
+/* The integer core of every x86 level. The file that includes this has defined
+ *
+ *   QLK_VECTOR        bits of a vector, 256 or 512; a panel is two vectors of columns wide
+ *   MR                rows of digits whose sums stay in registers: 12 with 32 registers, 4 with 16
+ *   add_dot(a, w, x)  a + the dot product of the four bytes w (codes of at most 4 bits) and x
+ *                     (digits) in each 32 bits
+ *   add_dot8(a, w, x) the same for codes of 8 bits */
+
+#if QLK_VECTOR == 512
+enum { LANES = 16 };
+typedef __m512i ints;
+typedef __m512 floats;
+#define MM(name) _mm512_##name
+#define SI(name) _mm512_##name##_si512
+#else
+enum { LANES = 8 };
+typedef __m256i ints;
+typedef __m256 floats;
+#define MM(name) _mm256_##name
+#define SI(name) _mm256_##name##_si256
+#endif
+
+enum { NR = 2 * LANES };
+
+#define ALWAYS static inline __attribute__((always_inline))
+
+static ints add_dot(ints acc, ints codes, ints digits);
+static ints add_dot8(ints acc, ints codes, ints digits);
+
+ALWAYS ints load_ints(const void *p)
+{
+  return SI(loadu)((const ints *)p);
+}
+
+ALWAYS ints four_digits(const int8_t *x)
+{
+  int32_t four;
+  memcpy(&four, x, sizeof four);
+  return MM(set1_epi32)(four);
+}
+
+ALWAYS ints load_zeros(const int16_t *p)
+{
+#if QLK_VECTOR == 512
+  return _mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+#else
+  return _mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#endif
+}
+
+/* Elements at, at + 1, ... as f32. */
+ALWAYS floats load_elements(qlk_dtype type, const unsigned char *elements, size_t at)
+{
+  const unsigned char *p = elements + at * (type == QLK_F32 ? 4 : 2);
+  if (type == QLK_F32)
+    return MM(loadu_ps)((const float *)(const void *)p);
+#if QLK_VECTOR == 512
+  const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
+  return type == QLK_F16 ? _mm512_cvtph_ps(h)
+                         : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+#else
+  const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
+  return type == QLK_F16 ? _mm256_cvtph_ps(h)
+                         : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+#endif
+}
+
+ALWAYS size_t kr_of(const int bits)
+{
+  return bits == 3 ? 32 : 32 / (size_t)bits;
+}
+
+ALWAYS size_t chunk_bytes_of(const int bits)
+{
+  return (bits == 3 ? 12 : 4) * (size_t)NR;
+}
+
+/* The corrections by zero points are where the sums of a group begin. */
+ALWAYS void begin_group(const int bits, const size_t rows, const qlk_weights *w, size_t at,
+                        size_t group, const qlk_a8_rows *x, ints acc[][2])
+{
+  for (size_t r = 0; r < rows; r++) {
+    const uint32_t sum = 0u - (uint32_t)x->sums[r * w->groups + group];
+    for (size_t v = 0; v < 2; v++) {
+      if (w->fzeros != NULL)
+        acc[r][v] = SI(setzero)();
+      else if (w->zeros == NULL)
+        acc[r][v] = MM(set1_epi32)((int32_t)(sum << (bits - 1)));
+      else
+        acc[r][v] =
+            MM(mullo_epi32)(load_zeros(w->zeros + at + v * LANES), MM(set1_epi32)((int32_t)sum));
+      if (x->zeros != NULL)
+        acc[r][v] = MM(sub_epi32)(acc[r][v], MM(mullo_epi32)(load_ints(w->sums + at + v * LANES),
+                                                             MM(set1_epi32)(x->zeros[r])));
+    }
+  }
+}
+
+/* Bytes 4 b + part of the codes of a chunk, for b = 0 .. 3, of one vector of columns. The words of
+ * three bits have a third of them behind the other two. */
+ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part)
+{
+  if (bits == 8)
+    return load_ints(chunk);
+  const ints mask = MM(set1_epi8)((char)(bits == 4 ? 15 : 3));
+  const size_t half = bits == 3 ? part / 4 : 0, quarter = bits == 3 ? part % 4 : part;
+  const unsigned shift = (unsigned)(quarter * (bits == 4 ? 4 : 2));
+  ints low = load_ints(chunk + half * 4 * NR);
+  if (shift != 0)
+    low = MM(srli_epi16)(low, (int)shift);
+  low = SI(and)(low, mask);
+  if (bits != 3)
+    return low;
+  const unsigned place = (unsigned)(quarter + 4 * half);
+  ints third = load_ints(chunk + 8 * NR);
+  third =
+      place < 2 ? MM(slli_epi16)(third, (int)(2 - place)) : MM(srli_epi16)(third, (int)(place - 2));
+  return SI(or)(low, SI(and)(third, MM(set1_epi8)(4)));
+}
+
+ALWAYS void add_part(const int bits, const size_t rows, const unsigned char *chunk, const int8_t *x,
+                     const size_t part, ints acc[][2])
+{
+  const ints w0 = cut(bits, chunk, part), w1 = cut(bits, chunk + 4 * LANES, part);
+  for (size_t r = 0; r < rows; r++) {
+    const ints digits = four_digits(x + r * kr_of(bits) + 4 * part);
+    acc[r][0] = bits == 8 ? add_dot8(acc[r][0], w0, digits) : add_dot(acc[r][0], w0, digits);
+    acc[r][1] = bits == 8 ? add_dot8(acc[r][1], w1, digits) : add_dot(acc[r][1], w1, digits);
+  }
+}
+
+/* Written out, because shifts are part of the instruction. */
+ALWAYS void add_chunk(const int bits, const size_t rows, const unsigned char *chunk,
+                      const int8_t *x, ints acc[][2])
+{
+  add_part(bits, rows, chunk, x, 0, acc);
+  if (bits != 8)
+    add_part(bits, rows, chunk, x, 1, acc);
+  if (bits < 4) {
+    add_part(bits, rows, chunk, x, 2, acc);
+    add_part(bits, rows, chunk, x, 3, acc);
+  }
+  if (bits == 3) {
+    add_part(bits, rows, chunk, x, 4, acc);
+    add_part(bits, rows, chunk, x, 5, acc);
+    add_part(bits, rows, chunk, x, 6, acc);
+    add_part(bits, rows, chunk, x, 7, acc);
+  }
+}
+
+/* Few rows wait for memory: lines are asked for this many bytes ahead. */
+enum { AHEAD = 2048, FEW_ROWS = 4 };
+
+/* acc = the corrected sums of one group. x: the first of `rows` rows of digits of a tile that has
+ * tile_rows of them. */
+ALWAYS void sum_group(const int bits, const size_t rows, const size_t tile_rows,
+                      const qlk_weights *w, size_t panel, size_t group, const qlk_a8_rows *x,
+                      ints acc[][2])
+{
+  const size_t kr = kr_of(bits), bytes = chunk_bytes_of(bits);
+  const size_t first = group > 0 ? w->ends[group - 1] : 0;
+  const unsigned char *chunk = w->codes + panel * w->code_stride + first / kr * bytes;
+  const int8_t *digits = x->digits + first * tile_rows;
+  begin_group(bits, rows, w, panel * w->scale_stride + group * NR, group, x, acc);
+  for (size_t left = (w->ends[group] - first) / kr; left > 0; left--) {
+    if (rows <= FEW_ROWS)
+      for (size_t line = 0; line < bytes; line += 64)
+        _mm_prefetch((const char *)chunk + AHEAD + line, _MM_HINT_T0);
+    add_chunk(bits, rows, chunk, digits, acc);
+    chunk += bytes;
+    digits += kr * tile_rows;
+  }
+}
+
+/* The number of one or two rows of digits. */
+ALWAYS floats join(const size_t digits, ints acc[][2], size_t v)
+{
+  const floats high = MM(cvtepi32_ps)(acc[0][v]);
+  if (digits == 1)
+    return high;
+  return MM(add_ps)(MM(mul_ps)(MM(set1_ps)(255.0f), high), MM(cvtepi32_ps)(acc[1][v]));
+}
+
+ALWAYS float join_sums(const size_t digits, const int32_t *sums, size_t groups)
+{
+  return digits == 1 ? (float)sums[0] : 255.0f * (float)sums[0] + (float)sums[groups];
+}
+
+ALWAYS void add_group(const size_t digits, const size_t rows, const qlk_weights *w, size_t at,
+                      size_t group, const qlk_a8_rows *x, ints acc[][2], float *y, size_t ldy)
+{
+  for (size_t v = 0; v < 2; v++) {
+    const floats scale = load_elements(w->scale_type, w->scales, at + v * LANES);
+    for (size_t i = 0; i < rows / digits; i++) {
+      floats value = join(digits, acc + i * digits, v), s = scale;
+      float *to = y + i * ldy + v * LANES;
+      if (w->fzeros != NULL) {
+        const float sum = join_sums(digits, x->sums + i * digits * w->groups + group, w->groups);
+        const floats zero = load_elements(w->scale_type, w->fzeros, at + v * LANES);
+        value = MM(sub_ps)(value, MM(mul_ps)(zero, MM(set1_ps)(sum)));
+      }
+      if (x->scales != NULL)
+        s = MM(mul_ps)(s, MM(set1_ps)(x->scales[i * w->groups + group]));
+      MM(storeu_ps)(to, MM(add_ps)(MM(loadu_ps)(to), MM(mul_ps)(s, value)));
+    }
+  }
+}
+
+ALWAYS void gemm_rows(const int bits, const size_t digits, const size_t rows, const qlk_weights *w,
+                      size_t panel, size_t group, size_t end, const qlk_a8_rows *x, float *y,
+                      size_t ldy)
+{
+  for (; group < end; group++) {
+    ints acc[MR][2];
+    sum_group(bits, rows, rows, w, panel, group, x, acc);
+    add_group(digits, rows, w, panel * w->scale_stride + group * NR, group, x, acc, y, ldy);
+  }
+}
+
+/* rows is a constant in each case, so that the sums stay in registers. */
+#define QLK_ROWS(n) \
+  case n: \
+    if (n <= MR && n % digits == 0) \
+      gemm_rows(bits, digits, n <= MR ? n : MR, w, panel, group, end, x, y, ldy); \
+    break;
+
+ALWAYS void gemm(const int bits, const size_t digits, const qlk_weights *w, size_t panel,
+                 size_t group, size_t end, size_t m, const qlk_a8_rows *x, float *y, size_t ldy)
+{
+  switch (m * digits) {
+    QLK_ROWS(1)
+    QLK_ROWS(2)
+    QLK_ROWS(3)
+    QLK_ROWS(4)
+    QLK_ROWS(5)
+    QLK_ROWS(6)
+    QLK_ROWS(7)
+    QLK_ROWS(8)
+    QLK_ROWS(9)
+    QLK_ROWS(10)
+    QLK_ROWS(11)
+    QLK_ROWS(12)
+  default: break;
+  }
+}
+
+#undef QLK_ROWS
+
+ALWAYS void integers(const int bits, const qlk_weights *w, size_t panel, size_t group, size_t m,
+                     const qlk_a8_rows *x, int32_t *out, size_t ldo)
+{
+  for (size_t i = 0; i < m; i++) {
+    const qlk_a8_rows row = {x->digits + i * kr_of(bits), x->sums + i * w->groups, NULL,
+                             x->zeros != NULL ? x->zeros + i : NULL};
+    ints acc[1][2];
+    sum_group(bits, 1, m, w, panel, group, &row, acc);
+    for (size_t v = 0; v < 2; v++)
+      SI(storeu)((ints *)(void *)(out + i * ldo + v * LANES), acc[0][v]);
+  }
+}
+
+#endif
