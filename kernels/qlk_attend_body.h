@@ -5,64 +5,131 @@
 
 #include "qlk_ops_body.h"
 
-/* Attention over tiles of QLK_KEYS keys at fixed positions with a running maximum and sum. For each
- * row and each tile that meets its range, in this order and nothing else:
+/* Attention over tiles of QLK_KEYS keys at fixed positions with a running maximum and sum, for one
+ * piece of QLK_PIECE keys after the other; included once per ISA behind its vec_<isa>.h. For each
+ * row, each piece and each tile that meets its range, in this order and nothing else:
  *   s_j   = (sum over d of q_d k_jd, in order of d) * scale
  *   m'    = max(m, s_j over the row's part of the tile), c = exp(m - m'), p_j = exp(s_j - m')
  *   sum   = sum * c + (p_j over 16 lanes, lane j mod 16, and the fixed tree)
  *   acc_d = acc_d * c + (sum over j of p_j v_jd, in order of j)
- * and at the end out_d = acc_d / sum. A row's result depends on its range and its keys alone. */
+ * and for each piece, with M, S, A of the pieces before it:
+ *   M'  = max(M, m), C = exp(M - M'), E = exp(m - M')
+ *   S   = S * C + sum * E,  A_d = A_d * C + acc_d * E
+ * and at the end out_d = A_d / S. A row's result depends on its range and its keys alone, and
+ * pieces may be computed apart. With one piece C is 0 and E is 1: its own sums, to the bit. */
 
 typedef struct {
   float (*score)[QLK_KEYS];
-  float *acc, *part; /* rows of stride floats */
-  float *keys, *values;
+  float *acc, *part; /* of a piece: rows of stride floats, and the sums of a tile */
   float max[QLK_QUERIES], sum[QLK_QUERIES];
   size_t low[QLK_QUERIES], high[QLK_QUERIES]; /* the row's range within the tile */
 } qlk_attend_state;
 
-enum { QLK_ROW_BLOCK = 4 };
+/* Sums over p of a[r][p] b[p][.] for up to ROW_BLOCK rows and COLUMN_BLOCK vectors of columns. */
+enum { COLUMN_BLOCK = VL < 16 ? 16 / VL : 4, ROW_BLOCK = SUMS / COLUMN_BLOCK };
 
-/* score[r][j] = q_r . k_j for 16 keys and four rows. */
-static inline void score_block(const float *const *q, const float *restrict keys, size_t dim,
-                               float *score)
+typedef struct {
+  const float *a[QLK_QUERIES]; /* rows of depth floats */
+  const unsigned char *b;      /* depth rows of ldb elements, f32 or f16 */
+  size_t ldb, depth;
+  float *out; /* rows of ldo floats: what the sums begin with */
+  size_t ldo;
+} qlk_sums;
+
+static inline vec load_element(const int half, const unsigned char *p)
 {
-  float s0[QLK_LANES] = {0}, s1[QLK_LANES] = {0}, s2[QLK_LANES] = {0}, s3[QLK_LANES] = {0};
-  const float *q0 = q[0], *q1 = q[1], *q2 = q[2], *q3 = q[3];
-  for (size_t d = 0; d < dim; d++) {
-    const float *k = keys + d * QLK_KEYS;
-    for (int j = 0; j < QLK_LANES; j++) {
-      s0[j] += q0[d] * k[j];
-      s1[j] += q1[d] * k[j];
-      s2[j] += q2[d] * k[j];
-      s3[j] += q3[d] * k[j];
+  return half ? vec_load_f16(p) : vec_load((const float *)(const void *)p);
+}
+
+/* Rows row.. and count vectors from column on; half, rows and count are constants at every call. */
+static inline __attribute__((always_inline)) void sum_block(const int half, const size_t rows,
+                                                            const size_t count, const qlk_sums *s,
+                                                            size_t row, size_t column)
+{
+  const size_t size = half ? 2 : 4, step = s->ldb * size;
+  const unsigned char *b = s->b + column * size;
+  float *out = s->out + row * s->ldo + column;
+  vec acc[ROW_BLOCK][COLUMN_BLOCK];
+  const float *a[ROW_BLOCK];
+  for (size_t r = 0; r < rows; r++) {
+    a[r] = s->a[row + r];
+    for (size_t v = 0; v < count; v++)
+      acc[r][v] = vec_load(out + r * s->ldo + v * VL);
+  }
+  for (size_t p = 0; p < s->depth; p++, b += step) {
+    vec element[COLUMN_BLOCK];
+    for (size_t v = 0; v < count; v++)
+      element[v] = load_element(half, b + v * VL * size);
+    for (size_t r = 0; r < rows; r++) {
+      const vec factor = vec_set1(a[r][p]);
+      for (size_t v = 0; v < count; v++)
+        acc[r][v] = vec_add(acc[r][v], vec_mul(factor, element[v]));
     }
   }
-  memcpy(score, s0, sizeof s0);
-  memcpy(score + QLK_KEYS, s1, sizeof s1);
-  memcpy(score + 2 * QLK_KEYS, s2, sizeof s2);
-  memcpy(score + 3 * QLK_KEYS, s3, sizeof s3);
+  for (size_t r = 0; r < rows; r++)
+    for (size_t v = 0; v < count; v++)
+      vec_store(out + r * s->ldo + v * VL, acc[r][v]);
 }
 
-/* The same for one row and all keys of the tile. */
-static inline void score_row(const float *restrict q, const float *restrict keys, size_t dim,
-                             float *restrict score)
+/* cols is a multiple of QLK_LANES. */
+static inline __attribute__((always_inline)) void
+sum_rows(const int half, const size_t rows, const qlk_sums *s, size_t row, size_t cols)
 {
-  float s[QLK_KEYS] = {0};
-  for (size_t d = 0; d < dim; d++)
-    for (size_t j = 0; j < QLK_KEYS; j++)
-      s[j] += q[d] * keys[d * QLK_KEYS + j];
-  memcpy(score, s, sizeof s);
+  size_t c = 0;
+  for (; c + COLUMN_BLOCK * VL <= cols; c += COLUMN_BLOCK * VL)
+    sum_block(half, rows, COLUMN_BLOCK, s, row, c);
+  for (; c < cols; c += QLK_LANES)
+    sum_block(half, rows, QLK_LANES / VL, s, row, c);
 }
 
-static void score_tile(const qlk_attend_job *job, const float *keys, qlk_attend_state *state)
+static inline __attribute__((always_inline)) size_t block_at_most(size_t rows)
 {
-  size_t r = 0;
-  for (; r + QLK_ROW_BLOCK <= job->rows; r += QLK_ROW_BLOCK)
-    for (size_t j = 0; j < QLK_KEYS; j += QLK_LANES)
-      score_block(&job->q[r], keys + j, job->dim, state->score[r] + j);
-  for (; r < job->rows; r++)
-    score_row(job->q[r], keys, job->dim, state->score[r]);
+  return rows < ROW_BLOCK ? rows : ROW_BLOCK;
+}
+
+static inline __attribute__((always_inline)) void sum_any(const int half, const qlk_sums *s,
+                                                          size_t rows, size_t cols)
+{
+  for (size_t row = 0; row < rows; row += ROW_BLOCK)
+    switch (rows - row < ROW_BLOCK ? rows - row : ROW_BLOCK) {
+    case 1: sum_rows(half, block_at_most(1), s, row, cols); break;
+    case 2: sum_rows(half, block_at_most(2), s, row, cols); break;
+    case 3: sum_rows(half, block_at_most(3), s, row, cols); break;
+    case 4: sum_rows(half, block_at_most(4), s, row, cols); break;
+    case 5: sum_rows(half, block_at_most(5), s, row, cols); break;
+    default: sum_rows(half, ROW_BLOCK, s, row, cols); break;
+    }
+}
+
+static void sum_f32(const qlk_sums *s, size_t rows, size_t cols)
+{
+  sum_any(0, s, rows, cols);
+}
+
+static void sum_f16(const qlk_sums *s, size_t rows, size_t cols)
+{
+  sum_any(1, s, rows, cols);
+}
+
+static void sum_products(const qlk_attend_job *job, const qlk_sums *s, size_t rows, size_t cols)
+{
+  if (job->half)
+    sum_f16(s, rows, cols);
+  else
+    sum_f32(s, rows, cols);
+}
+
+/* score[r][j] = q_r . k_j for all keys of the tile. */
+static void score_tile(const qlk_attend_job *job, const unsigned char *keys,
+                       qlk_attend_state *state)
+{
+  qlk_sums s = {.b = keys, .ldb = QLK_KEYS, .depth = job->dim};
+  s.out = state->score[0];
+  s.ldo = QLK_KEYS;
+  for (size_t r = 0; r < job->rows; r++)
+    s.a[r] = job->q[r];
+  memset(s.out, 0, job->rows * sizeof state->score[0]);
+  sum_products(job, &s, job->rows, QLK_KEYS);
 }
 
 /* Turns the scores of a row into weights; returns the factor for what was summed before. */
@@ -91,85 +158,56 @@ static inline float weigh_row(float *score, float scale, size_t low, size_t high
   return factor;
 }
 
-/* part_r += p_rj v_j for keys low..high-1 in order; four rows. */
-static void add_values_block(float (*weight)[QLK_KEYS], const float *restrict values, size_t stride,
-                             size_t low, size_t high, float *restrict part)
+/* part_r += p_rj v_j for keys low..high-1 in order, of rows first.. */
+static void add_values(const qlk_attend_job *job, const qlk_attend_state *state, size_t first,
+                       size_t rows, const unsigned char *values, size_t low, size_t high)
 {
-  for (size_t d = 0; d < stride; d += QLK_LANES) {
-    float a0[QLK_LANES], a1[QLK_LANES], a2[QLK_LANES], a3[QLK_LANES];
-    float *p = part + d;
-    memcpy(a0, p, sizeof a0);
-    memcpy(a1, p + stride, sizeof a1);
-    memcpy(a2, p + 2 * stride, sizeof a2);
-    memcpy(a3, p + 3 * stride, sizeof a3);
-    for (size_t j = low; j < high; j++) {
-      const float *v = values + j * stride + d;
-      for (int l = 0; l < QLK_LANES; l++) {
-        a0[l] += weight[0][j] * v[l];
-        a1[l] += weight[1][j] * v[l];
-        a2[l] += weight[2][j] * v[l];
-        a3[l] += weight[3][j] * v[l];
-      }
-    }
-    memcpy(p, a0, sizeof a0);
-    memcpy(p + stride, a1, sizeof a1);
-    memcpy(p + 2 * stride, a2, sizeof a2);
-    memcpy(p + 3 * stride, a3, sizeof a3);
-  }
+  qlk_sums s = {.ldb = job->stride, .ldo = job->stride, .depth = high - low};
+  s.b = values + low * job->stride * (job->half ? 2 : 4);
+  s.out = state->part + first * job->stride;
+  for (size_t r = 0; r < rows; r++)
+    s.a[r] = state->score[first + r] + low;
+  sum_products(job, &s, rows, job->stride);
 }
 
-/* The same for one row and width dimensions, a constant where this is called. */
-static inline void add_values_part(const float *restrict weight, const float *restrict values,
-                                   size_t stride, size_t low, size_t high, size_t width,
-                                   float *restrict part)
-{
-  float a[4 * QLK_LANES];
-  memcpy(a, part, width * sizeof *a);
-  for (size_t j = low; j < high; j++)
-    for (size_t l = 0; l < width; l++)
-      a[l] += weight[j] * values[j * stride + l];
-  memcpy(part, a, width * sizeof *a);
-}
-
-static void add_values_row(const float *restrict weight, const float *restrict values,
-                           size_t stride, size_t low, size_t high, float *restrict part)
-{
-  enum { WIDE = 4 * QLK_LANES };
-  size_t d = 0;
-  for (; d + WIDE <= stride; d += WIDE)
-    add_values_part(weight, values + d, stride, low, high, WIDE, part + d);
-  for (; d < stride; d += QLK_LANES)
-    add_values_part(weight, values + d, stride, low, high, QLK_LANES, part + d);
-}
-
-/* Four rows: the keys that all of them have together, those before and after row by row. */
-static void add_values_four(const qlk_attend_state *state, size_t r, const float *values,
-                            size_t stride)
+/* Rows of a block: the keys that all of them have together, those before and after row by row. */
+static void add_values_block(const qlk_attend_job *job, const qlk_attend_state *state, size_t first,
+                             size_t rows, const unsigned char *values)
 {
   size_t low = 0, high = QLK_KEYS;
-  for (size_t i = r; i < r + QLK_ROW_BLOCK; i++) {
-    low = state->low[i] > low ? state->low[i] : low;
-    high = state->high[i] < high ? state->high[i] : high;
+  for (size_t r = first; r < first + rows; r++) {
+    low = state->low[r] > low ? state->low[r] : low;
+    high = state->high[r] < high ? state->high[r] : high;
   }
   const int shared = low < high;
-  for (size_t i = r; i < r + QLK_ROW_BLOCK; i++)
-    add_values_row(state->score[i], values, stride, state->low[i], shared ? low : state->high[i],
-                   state->part + i * stride);
+  for (size_t r = first; r < first + rows; r++) {
+    const size_t end = shared ? low : state->high[r];
+    if (state->low[r] < end)
+      add_values(job, state, r, 1, values, state->low[r], end);
+  }
   if (!shared)
     return;
-  add_values_block(&state->score[r], values, stride, low, high, state->part + r * stride);
-  for (size_t i = r; i < r + QLK_ROW_BLOCK; i++)
-    add_values_row(state->score[i], values, stride, high, state->high[i], state->part + i * stride);
+  add_values(job, state, first, rows, values, low, high);
+  for (size_t r = first; r < first + rows; r++)
+    if (high < state->high[r])
+      add_values(job, state, r, 1, values, high, state->high[r]);
+}
+
+static void add_part(const qlk_attend_job *job, qlk_attend_state *state, size_t r, float factor)
+{
+  float *restrict acc = state->acc + r * job->stride;
+  const float *restrict part = state->part + r * job->stride;
+  for (size_t d = 0; d < job->stride; d++)
+    acc[d] = acc[d] * factor + part[d];
 }
 
 /* One tile of keys, the first being number first. */
-static void attend_tile(const qlk_attend_job *job, size_t first, const float *keys,
-                        const float *values, qlk_attend_state *state)
+static void attend_tile(const qlk_attend_job *job, size_t first, const unsigned char *keys,
+                        const unsigned char *values, qlk_attend_state *state)
 {
   float factor[QLK_QUERIES];
-  const size_t stride = job->stride;
   score_tile(job, keys, state);
-  memset(state->part, 0, job->rows * stride * sizeof *state->part);
+  memset(state->part, 0, job->rows * job->stride * sizeof *state->part);
   for (size_t r = 0; r < job->rows; r++) {
     const size_t begin = job->begin[r] > first ? job->begin[r] - first : 0;
     const size_t end = job->end[r] > first ? job->end[r] - first : 0;
@@ -179,59 +217,94 @@ static void attend_tile(const qlk_attend_job *job, size_t first, const float *ke
       factor[r] = weigh_row(state->score[r], job->scale, state->low[r], state->high[r],
                             &state->max[r], &state->sum[r]);
   }
-  size_t r = 0;
-  for (; r + QLK_ROW_BLOCK <= job->rows; r += QLK_ROW_BLOCK)
-    add_values_four(state, r, values, stride);
-  for (; r < job->rows; r++)
-    add_values_row(state->score[r], values, stride, state->low[r], state->high[r],
-                   state->part + r * stride);
-  for (r = 0; r < job->rows; r++)
-    if (state->low[r] < state->high[r]) {
-      float *restrict acc = state->acc + r * stride;
-      const float *restrict part = state->part + r * stride;
-      for (size_t d = 0; d < stride; d++)
-        acc[d] = acc[d] * factor[r] + part[d];
-    }
+  for (size_t r = 0; r < job->rows; r += ROW_BLOCK) {
+    const size_t rows = job->rows - r < ROW_BLOCK ? job->rows - r : ROW_BLOCK;
+    add_values_block(job, state, r, rows, values);
+  }
+  for (size_t r = 0; r < job->rows; r++)
+    if (state->low[r] < state->high[r])
+      add_part(job, state, r, factor[r]);
 }
 
-static void attend_begin(const qlk_attend_job *job, qlk_attend_state *state)
+/* The maximum, the sum and the weighted values of a row: of nothing yet. */
+static void attend_clear(float *total, size_t stride)
 {
-  state->score = (float(*)[QLK_KEYS])(void *)job->scratch;
-  state->acc = job->scratch + QLK_QUERIES * QLK_KEYS;
-  state->part = state->acc + QLK_QUERIES * job->stride;
-  state->keys = state->part + QLK_QUERIES * job->stride;
-  state->values = state->keys + QLK_KEYS * job->dim;
-  memset(state->acc, 0, job->rows * job->stride * sizeof *state->acc);
+  memset(total, 0, (QLK_LANES + stride) * sizeof *total);
+  total[0] = -__builtin_inff();
+}
+
+/* Adds a piece with that maximum and sum to a row's total. */
+static void attend_add(float *restrict total, float max, float sum, const float *restrict acc,
+                       size_t stride)
+{
+  const float m = max > total[0] ? max : total[0];
+  const float base = m == -__builtin_inff() ? 0.0f : m;
+  const float before = qlk_exp(total[0] - base), factor = qlk_exp(max - base);
+  total[0] = m;
+  total[1] = total[1] * before + sum * factor;
+  for (size_t d = 0; d < stride; d++)
+    total[QLK_LANES + d] = total[QLK_LANES + d] * before + acc[d] * factor;
+}
+
+static void attend_divide(const float *restrict total, size_t dim, float *restrict out)
+{
+  for (size_t d = 0; d < dim; d++)
+    out[d] = total[QLK_LANES + d] / total[1];
+}
+
+/* Keys from first (of a tile that begins at a multiple of QLK_KEYS) to end, all of one piece. */
+static void attend_piece(const qlk_attend_job *job, size_t first, size_t end,
+                         qlk_attend_state *state)
+{
+  const size_t size = job->half ? 2 : 4, stride = job->stride;
+  memset(state->acc, 0, job->rows * stride * sizeof *state->acc);
   for (size_t r = 0; r < job->rows; r++) {
     state->max[r] = -__builtin_inff();
     state->sum[r] = 0.0f;
   }
+  for (size_t tile = first / QLK_KEYS; tile * QLK_KEYS < end; tile++)
+    attend_tile(job, tile * QLK_KEYS,
+                (const unsigned char *)job->keys + tile * QLK_KEYS * job->dim * size,
+                (const unsigned char *)job->values + tile * QLK_KEYS * stride * size, state);
 }
 
 static void attend(const qlk_attend_job *job)
 {
   qlk_attend_state state;
-  size_t first = job->begin[0], end = job->end[0];
-  attend_begin(job, &state);
-  for (size_t r = 1; r < job->rows; r++) {
+  float *total = job->total;
+  const size_t total_floats = QLK_LANES + job->stride;
+  size_t first = job->begin[0], last = job->end[0];
+  state.score = (float(*)[QLK_KEYS])(void *)job->scratch;
+  state.acc = job->scratch + QLK_QUERIES * QLK_KEYS;
+  state.part = state.acc + QLK_QUERIES * job->stride;
+  if (total == NULL)
+    total = state.part + QLK_QUERIES * job->stride;
+  for (size_t r = 0; r < job->rows; r++) {
     first = job->begin[r] < first ? job->begin[r] : first;
-    end = job->end[r] > end ? job->end[r] : end;
+    last = job->end[r] > last ? job->end[r] : last;
+    attend_clear(total + r * total_floats, job->stride);
   }
-  for (size_t tile = first / QLK_KEYS; tile * QLK_KEYS < end; tile++) {
-    const size_t k = tile * QLK_KEYS * job->dim, v = tile * QLK_KEYS * job->stride;
-    const size_t left = end - tile * QLK_KEYS, used = left < QLK_KEYS ? left : QLK_KEYS;
-    const float *keys = (const float *)job->keys + k, *values = (const float *)job->values + v;
-    if (job->widen != NULL) {
-      job->widen((const uint16_t *)job->keys + k, QLK_KEYS * job->dim, state.keys);
-      job->widen((const uint16_t *)job->values + v, used * job->stride, state.values);
-      keys = state.keys;
-      values = state.values;
-    }
-    attend_tile(job, tile * QLK_KEYS, keys, values, &state);
+  for (size_t piece = first / QLK_PIECE; piece * QLK_PIECE < last; piece++) {
+    const size_t begin = piece * QLK_PIECE, end = begin + QLK_PIECE;
+    attend_piece(job, begin > first ? begin : first, end < last ? end : last, &state);
+    for (size_t r = 0; r < job->rows; r++)
+      if (job->begin[r] < end && job->end[r] > begin)
+        attend_add(total + r * total_floats, state.max[r], state.sum[r],
+                   state.acc + r * job->stride, job->stride);
   }
-  for (size_t r = 0; r < job->rows; r++)
-    for (size_t d = 0; d < job->dim; d++)
-      job->out[r][d] = state.acc[r * job->stride + d] / state.sum[r];
+  for (size_t r = 0; r < job->rows && job->total == NULL; r++)
+    attend_divide(total + r * total_floats, job->dim, job->out[r]);
+}
+
+/* Totals of one piece each, in their order. */
+static void attend_join(const float *totals, size_t pieces, size_t step, size_t dim, size_t stride,
+                        float *total, float *out)
+{
+  attend_clear(total, stride);
+  for (size_t p = 0; p < pieces; p++)
+    attend_add(total, totals[p * step], totals[p * step + 1], totals + p * step + QLK_LANES,
+               stride);
+  attend_divide(total, dim, out);
 }
 
 #endif

@@ -11,16 +11,20 @@
  * bits are equal by construction; see doc/numerics.md. All rows are contiguous floats. */
 
 enum {
-  QLK_LANES = 16,  /* virtual lanes of a sum over a row */
-  QLK_KEYS = 64,   /* keys of one storage tile of the cache; part of the numerics */
-  QLK_QUERIES = 16 /* most query rows of one attention job; not part of the numerics */
+  QLK_LANES = 16, /* virtual lanes of a sum over a row */
+  QLK_KEYS = 64,  /* keys of one storage tile of the cache; part of the numerics */
+  QLK_PIECE =
+      512, /* keys whose sums are made apart, a multiple of QLK_KEYS; part of the numerics */
+  QLK_QUERIES = 24 /* most query rows of one attention job; not part of the numerics */
 };
 
 /* Attention of some query rows of one key/value head. Keys lie in tiles of QLK_KEYS, transposed:
  * element (key j, dimension d) at (j / KEYS * dim + d) * KEYS + j % KEYS. Values lie row by row, a
- * row being stride elements, a multiple of QLK_LANES, zero beyond dim. Both are f32, or f16
- * bits where widen is given. Row r attends to keys begin[r] <= j < end[r], of which there is at
- * least one. scratch: qlk_attend_scratch floats, 64-aligned. */
+ * row being stride elements, a multiple of QLK_LANES, zero beyond dim. Both are f32, or f16 bits
+ * where half is set. Row r attends to keys begin[r] <= j < end[r], of which there is at least one.
+ * scratch: qlk_attend_scratch floats, 64-aligned. With total, a row's result is left undivided at
+ * total + r (QLK_LANES + stride) for attend_join: maximum, sum, and from QLK_LANES on the values.
+ */
 typedef struct qlk_attend_job {
   const float *q[QLK_QUERIES];
   float *out[QLK_QUERIES];
@@ -28,15 +32,15 @@ typedef struct qlk_attend_job {
   size_t rows, dim, stride;
   const void *keys, *values;
   float *scratch;
+  float *total; /* NULL: results go to out */
   float scale;
-  void (*widen)(const void *src, size_t n, float *dst); /* from f16; NULL: stored as f32 */
+  int half;
 } qlk_attend_job;
 
-/* Floats of scratch: scores, running sums and sums of a tile, and a tile of keys and values for
- * the conversion from f16. */
-static inline size_t qlk_attend_scratch(size_t dim, size_t stride)
+/* Floats of scratch: scores, sums of a piece, of a tile and of all pieces. */
+static inline size_t qlk_attend_scratch(size_t stride)
 {
-  return QLK_QUERIES * (QLK_KEYS + 2 * stride) + QLK_KEYS * (dim + stride);
+  return QLK_QUERIES * (QLK_KEYS + QLK_LANES + 3 * stride);
 }
 
 typedef struct qlk_ops {
@@ -48,6 +52,10 @@ typedef struct qlk_ops {
   void (*softmax)(const float *x, size_t n, float *y);
   void (*log_softmax)(const float *x, size_t n, float *y);
   void (*attend)(const qlk_attend_job *job);
+  /* out = what attend gives for a row whose pieces, step floats apart, were computed one by one
+   * with total; total: QLK_LANES + stride floats of scratch. */
+  void (*attend_join)(const float *totals, size_t pieces, size_t step, size_t dim, size_t stride,
+                      float *total, float *out);
 } qlk_ops;
 
 void qlk_fill_ops_scalar(qlk_ops *t);

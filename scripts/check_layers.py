@@ -34,7 +34,7 @@ MAY_INCLUDE = {
     "examples": [],
     "bench": ["engine", "bench/core"],
     "bench/core": ["bench"],
-    "bench/micro": ["lib/base", "lib/linalg"],
+    "bench/micro": ["bench/core", "lib/base", "lib/linalg"],
     "include/quantlib": [],
     "include/quantlib/algo": [],
 }

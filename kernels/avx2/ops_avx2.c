@@ -1,13 +1,11 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#if !defined(__AVX2__)
-#error "this file needs -mavx2"
-#endif
+#include "vec_avx2.h"
 
 #include "qlk_attend_body.h"
 #include "qlk_ops_body.h"
 
 void qlk_fill_ops_avx2(qlk_ops *t)
 {
-  *t = (qlk_ops){rms_norm, rope, silu_mul, add, softmax, log_softmax, attend};
+  *t = (qlk_ops){rms_norm, rope, silu_mul, add, softmax, log_softmax, attend, attend_join};
 }

@@ -1,13 +1,11 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#if !defined(__ARM_NEON)
-#error "this file needs NEON"
-#endif
+#include "vec_neon.h"
 
 #include "qlk_attend_body.h"
 #include "qlk_ops_body.h"
 
 void qlk_fill_ops_neon(qlk_ops *t)
 {
-  *t = (qlk_ops){rms_norm, rope, silu_mul, add, softmax, log_softmax, attend};
+  *t = (qlk_ops){rms_norm, rope, silu_mul, add, softmax, log_softmax, attend, attend_join};
 }

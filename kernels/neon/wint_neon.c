@@ -190,7 +190,7 @@ static inline __attribute__((always_inline)) void few_any(const int bits, const 
   case 2: few_rows(bits, 2, job); break;
   case 3: few_rows(bits, 3, job); break;
   case 4: few_rows(bits, 4, job); break;
-  case 5: few_rows(bits, 5, job); break;
+  case 5: few_rows(bits, FEW < 5 ? FEW : 5, job); break;
   default: few_rows(bits, FEW, job); break;
   }
 }

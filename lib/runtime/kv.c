@@ -162,16 +162,23 @@ static void append_values(const append_work *work, size_t head)
   }
 }
 
-/* Keys first + i, i < n, all in one tile: gathered dimension by dimension. */
+/* Keys first + i, i < n, all in one tile: gathered dimension by dimension, from a block that is
+ * read row by row, a cache line of each at a time. */
 static void append_keys_tile(const append_work *work, size_t head, size_t i, size_t n,
                              unsigned char *tile, size_t slot)
 {
+  enum { WIDTH = 16 };
   const ql_kv *kv = work->kv;
-  float column[QLK_KEYS];
-  for (size_t d = 0; d < kv->dim; d++) {
+  float block[QLK_KEYS][WIDTH], column[QLK_KEYS];
+  for (size_t first = 0; first < kv->dim; first += WIDTH) {
+    const size_t width = qli_min_size(WIDTH, kv->dim - first);
     for (size_t j = 0; j < n; j++)
-      column[j] = qli_ops_row2(work->k, i + j, head)[d];
-    store_row(work, column, n, tile + (d * QLK_KEYS + slot) * kv->element);
+      memcpy(block[j], qli_ops_row2(work->k, i + j, head) + first, width * sizeof(float));
+    for (size_t d = 0; d < width; d++) {
+      for (size_t j = 0; j < n; j++)
+        column[j] = block[j][d];
+      store_row(work, column, n, tile + ((first + d) * QLK_KEYS + slot) * kv->element);
+    }
   }
 }
 
@@ -226,6 +233,9 @@ ql_status ql_kv_append(const ql_ctx *ctx, ql_kv *kv, size_t layer, const ql_tens
   return QL_STATUS_OK;
 }
 
+/* Where there are fewer tasks than this for each worker, the pieces of the context become tasks. */
+enum { TASKS_EACH = 4, TOTALS_BYTES = 16 << 20 };
+
 typedef struct {
   const ql_ctx *ctx;
   const ql_kv *kv;
@@ -235,15 +245,27 @@ typedef struct {
   size_t window;
   float *scratch;
   size_t scratch_floats; /* of one worker */
+  /* Pieces of the context as tasks of their own: [heads][rows][pieces] totals. */
+  float *totals; /* NULL: pieces one after the other */
+  size_t first_piece, pieces, total_floats;
 } attend_work;
 
-/* Task = one key/value head x up to QLK_QUERIES rows; row = token * group + head in the group. */
-static void attend_task(void *arg, size_t index, size_t worker)
+/* Keys that a row sees; row = token * group + head in the group. */
+static void row_range(const attend_work *w, size_t row, size_t *begin, size_t *end)
 {
-  const attend_work *w = arg;
+  *end = w->kv->length[w->layer] - w->q->shape[0] + row / w->group + 1;
+  *begin = w->window != 0 && *end > w->window ? *end - w->window : 0;
+}
+
+static float *row_totals(const attend_work *w, size_t head, size_t row)
+{
+  return w->totals + (head * w->rows + row) * w->pieces * w->total_floats;
+}
+
+/* One key/value head and rows first.. of it. */
+static qlk_attend_job make_job(const attend_work *w, size_t head, size_t first, size_t worker)
+{
   const ql_kv *kv = w->kv;
-  const size_t head = index / w->tiles, first = index % w->tiles * QLK_QUERIES;
-  const size_t before = kv->length[w->layer] - w->q->shape[0];
   qlk_attend_job job = {
       .rows = qli_min_size(QLK_QUERIES, w->rows - first),
       .dim = kv->dim,
@@ -252,17 +274,81 @@ static void attend_task(void *arg, size_t index, size_t worker)
       .values = piece_at(kv, kv->values, kv->value_piece, w->layer, head),
       .scratch = w->scratch + worker * w->scratch_floats,
       .scale = w->scale,
-      .widen = kv->element == 2 ? w->ctx->kernels.exact.f16_to_f32 : NULL,
+      .half = kv->element == 2,
   };
   for (size_t r = 0; r < job.rows; r++) {
     const size_t token = (first + r) / w->group;
     const size_t q_head = head * w->group + (first + r) % w->group;
     job.q[r] = qli_ops_row2(w->q, token, q_head);
     job.out[r] = qli_ops_row2(w->out, token, q_head);
-    job.end[r] = before + token + 1;
-    job.begin[r] = w->window != 0 && job.end[r] > w->window ? job.end[r] - w->window : 0;
+    row_range(w, first + r, &job.begin[r], &job.end[r]);
   }
+  return job;
+}
+
+/* Task = one key/value head x up to QLK_QUERIES rows. */
+static void attend_task(void *arg, size_t index, size_t worker)
+{
+  const attend_work *w = arg;
+  const qlk_attend_job job = make_job(w, index / w->tiles, index % w->tiles * QLK_QUERIES, worker);
   w->ctx->kernels.ops.attend(&job);
+}
+
+/* The same for one piece of the keys; rows that see none of them get the total of nothing. */
+static void attend_piece_task(void *arg, size_t index, size_t worker)
+{
+  const attend_work *w = arg;
+  const size_t piece = index % w->pieces, tile = index / w->pieces;
+  const size_t head = tile / w->tiles, first = tile % w->tiles * QLK_QUERIES;
+  const size_t begin = (w->first_piece + piece) * QLK_PIECE, end = begin + QLK_PIECE;
+  qlk_attend_job job = make_job(w, head, first, worker);
+  float *total = job.scratch + qlk_attend_scratch(job.stride);
+  bool any = false;
+  for (size_t r = 0; r < job.rows; r++) {
+    if (job.begin[r] < end && job.end[r] > begin) {
+      job.begin[r] = job.begin[r] > begin ? job.begin[r] : begin;
+      job.end[r] = qli_min_size(job.end[r], end);
+      any = true;
+    } else {
+      job.begin[r] = job.end[r] = begin;
+    }
+  }
+  if (!any)
+    return;
+  job.total = total;
+  w->ctx->kernels.ops.attend(&job);
+  for (size_t r = 0; r < job.rows; r++)
+    memcpy(row_totals(w, head, first + r) + piece * w->total_floats, total + r * w->total_floats,
+           w->total_floats * sizeof *total);
+}
+
+static void join_task(void *arg, size_t index, size_t worker)
+{
+  const attend_work *w = arg;
+  const size_t head = index / w->rows, row = index % w->rows;
+  size_t begin, end;
+  row_range(w, row, &begin, &end);
+  const size_t first = begin / QLK_PIECE, last = (end - 1) / QLK_PIECE;
+  w->ctx->kernels.ops.attend_join(
+      row_totals(w, head, row) + (first - w->first_piece) * w->total_floats, last - first + 1,
+      w->total_floats, w->kv->dim, w->kv->stride, w->scratch + worker * w->scratch_floats,
+      qli_ops_row2(w->out, row / w->group, head * w->group + row % w->group));
+}
+
+/* Memory for the totals where splitting pays; without it the work is done in one. */
+static void split_pieces(attend_work *w)
+{
+  const size_t tasks = w->kv->heads * w->tiles;
+  size_t begin, end, floats;
+  row_range(w, 0, &begin, &end);
+  w->first_piece = begin / QLK_PIECE;
+  w->pieces = qli_ceil_div(w->kv->length[w->layer], QLK_PIECE) - w->first_piece;
+  if (w->pieces < 2 || w->ctx->executor.max_workers < 2 ||
+      tasks >= TASKS_EACH * w->ctx->executor.max_workers ||
+      !qli_mul_size(w->kv->heads * w->rows, w->pieces, &floats) ||
+      !qli_mul_size(floats, w->total_floats, &floats) || floats > TOTALS_BYTES / sizeof(float))
+    return;
+  w->totals = qli_alloc(w->ctx, floats, sizeof(float));
 }
 
 static ql_status check_queries(const ql_ctx *ctx, const ql_kv *kv, size_t layer, const ql_tensor *q,
@@ -294,15 +380,25 @@ ql_status ql_kv_attend(const ql_ctx *ctx, const ql_kv *kv, size_t layer, const q
   work.group = q->shape[1] / kv->heads;
   work.rows = q->shape[0] * work.group; /* fits: no more than the elements of q */
   work.tiles = qli_ceil_div(work.rows, QLK_QUERIES);
-  const size_t floats = qlk_attend_scratch(kv->dim, kv->stride);
+  work.total_floats = QLK_LANES + kv->stride;
+  const size_t floats = qlk_attend_scratch(kv->stride) + QLK_QUERIES * work.total_floats;
   work.scratch_floats = qli_ceil_div(floats, QLK_LANES) * QLK_LANES;
   work.scratch = qli_alloc(ctx, ctx->executor.max_workers, work.scratch_floats * sizeof(float));
   if (work.scratch == NULL)
     return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory for %zu floats of scratch",
                     work.scratch_floats * ctx->executor.max_workers);
-  const double scores = (double)(work.rows * kv->heads) * (double)kv->length[layer];
-  qli_parallel_for_work(ctx, 2 * scores * (double)kv->dim, kv->heads * work.tiles, attend_task,
-                        &work);
+  split_pieces(&work);
+  const size_t tasks = kv->heads * work.tiles;
+  const double cost =
+      2.0 * (double)(work.rows * kv->heads) * (double)kv->length[layer] * (double)kv->dim;
+  if (work.totals == NULL) {
+    qli_parallel_for_work(ctx, cost, tasks, attend_task, &work);
+  } else {
+    qli_parallel_for_work(ctx, cost, tasks * work.pieces, attend_piece_task, &work);
+    qli_parallel_for_work(ctx, (double)(kv->heads * work.rows * work.pieces * kv->stride),
+                          kv->heads * work.rows, join_task, &work);
+  }
+  qli_free(ctx, work.totals);
   qli_free(ctx, work.scratch);
   return QL_STATUS_OK;
 }

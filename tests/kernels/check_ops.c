@@ -84,9 +84,68 @@ static void make_attend(kc *k, qlk_attend_job *job, float *want, size_t tokens)
   job->keys = kv[0];
   job->values = kv[1];
   job->scale = 0.25f;
-  job->scratch = kc_memory(k, qlk_attend_scratch(job->dim, job->stride) * sizeof(float), 64);
-  memset(job->scratch, 0, qlk_attend_scratch(job->dim, job->stride) * sizeof(float));
+  job->scratch = kc_memory(k, qlk_attend_scratch(job->stride) * sizeof(float), 64);
+  memset(job->scratch, 0, qlk_attend_scratch(job->stride) * sizeof(float));
   memset(want, 0, job->rows * job->dim * sizeof(float));
+}
+
+typedef struct {
+  const qlk_ops *t;
+  const qlk_attend_job *job;
+  size_t tokens;
+  float *totals; /* [rows][pieces] */
+} joined;
+
+/* The job piece by piece, each with a total of its own, then joined. */
+static void run_joined(void *arg)
+{
+  const joined *j = arg;
+  const size_t step = QLK_LANES + j->job->stride, pieces = (j->tokens - 1) / QLK_PIECE + 1;
+  float total[QLK_QUERIES * (QLK_LANES + 80)];
+  for (size_t piece = 0; piece < pieces; piece++) {
+    qlk_attend_job part = *j->job;
+    const size_t begin = piece * QLK_PIECE, end = begin + QLK_PIECE;
+    for (size_t r = 0; r < part.rows; r++) {
+      part.begin[r] = part.begin[r] < begin ? begin : part.begin[r];
+      part.end[r] = part.end[r] > end ? end : part.end[r];
+      if (part.begin[r] >= part.end[r])
+        part.begin[r] = part.end[r] = begin;
+    }
+    part.total = total;
+    j->t->attend(&part);
+    for (size_t r = 0; r < part.rows; r++)
+      memcpy(j->totals + (r * pieces + piece) * step, total + r * step, step * sizeof *total);
+  }
+  for (size_t r = 0; r < j->job->rows; r++) {
+    const size_t first = j->job->begin[r] / QLK_PIECE, last = (j->job->end[r] - 1) / QLK_PIECE;
+    j->t->attend_join(j->totals + (r * pieces + first) * step, last - first + 1, step, j->job->dim,
+                      j->job->stride, total, j->job->out[r]);
+  }
+}
+
+/* Pieces apart give the bits of scalar attention in one. */
+static void check_joined(kc *k, const qlk_table *scalar, const qlk_table *here)
+{
+  for (size_t i = 0; i < 40; i++) {
+    qlk_attend_job job = {.rows = 1 + i % QLK_QUERIES, .dim = 1 + i * 5 % 70};
+    job.stride = (job.dim + QLK_LANES - 1) / QLK_LANES * QLK_LANES;
+    const size_t n = job.rows * job.dim, tokens = 1 + i * 97 % 2000;
+    const size_t pieces = (tokens - 1) / QLK_PIECE + 1;
+    kc_begin(k, i, "rows=%zu, dim=%zu, tokens=%zu", job.rows, job.dim, tokens);
+    float *want = malloc(n * sizeof(float));
+    make_attend(k, &job, want, tokens);
+    qlk_attend_job reference = job;
+    for (size_t r = 0; r < job.rows; r++)
+      reference.out[r] = want + r * job.dim;
+    scalar->ops.attend(&reference);
+    joined j = {&here->ops, &job, tokens, NULL};
+    j.totals = malloc(job.rows * pieces * (QLK_LANES + job.stride) * sizeof(float));
+    if (kc_run(k, run_joined, &j))
+      kc_same_f32(k, job.out[0], want, 1, n, n);
+    free(j.totals);
+    free(want);
+    kc_end(k);
+  }
 }
 
 static void check_attend(kc *k, const qlk_table *scalar, const qlk_table *here)
@@ -94,7 +153,7 @@ static void check_attend(kc *k, const qlk_table *scalar, const qlk_table *here)
   for (size_t i = 0; i < 60; i++) {
     qlk_attend_job job = {.rows = 1 + i % QLK_QUERIES, .dim = 1 + i * 5 % 70};
     job.stride = (job.dim + QLK_LANES - 1) / QLK_LANES * QLK_LANES;
-    const size_t n = job.rows * job.dim, tokens = 1 + i * 7 % 200;
+    const size_t n = job.rows * job.dim, tokens = 1 + i * 7 % (i % 3 ? 200 : 1300);
     kc_begin(k, i, "rows=%zu, dim=%zu, tokens=%zu", job.rows, job.dim, tokens);
     float *want = malloc(n * sizeof(float));
     make_attend(k, &job, want, tokens);
@@ -145,4 +204,8 @@ void kc_check_ops(kc *k, const qlk_table *scalar, const qlk_table *below, const 
                sizeof here->ops.attend) &&
       !k->bench)
     check_attend(k, scalar, here);
+  if (kc_wants(k, "ops.attend_join", &here->ops.attend_join, below ? &below->ops.attend_join : NULL,
+               sizeof here->ops.attend_join) &&
+      !k->bench)
+    check_joined(k, scalar, here);
 }

@@ -194,11 +194,19 @@ static void test_mass(void **state)
 }
 
 static const shape shapes[] = {
-    {1, 1, 1, 1, 0, QL_DTYPE_F32},     {3, 2, 1, 8, 0, QL_DTYPE_F32},
-    {70, 2, 3, 17, 0, QL_DTYPE_F32},   {130, 1, 4, 32, 0, QL_DTYPE_F32},
-    {200, 2, 2, 64, 50, QL_DTYPE_F32}, {200, 1, 1, 128, 64, QL_DTYPE_F32},
-    {150, 2, 1, 40, 1, QL_DTYPE_F32},  {129, 2, 2, 32, 0, QL_DTYPE_F16},
-    {100, 1, 5, 20, 33, QL_DTYPE_F16}, {65, 3, 1, 16, 1000, QL_DTYPE_F32},
+    {1, 1, 1, 1, 0, QL_DTYPE_F32},
+    {3, 2, 1, 8, 0, QL_DTYPE_F32},
+    {70, 2, 3, 17, 0, QL_DTYPE_F32},
+    {130, 1, 4, 32, 0, QL_DTYPE_F32},
+    {200, 2, 2, 64, 50, QL_DTYPE_F32},
+    {200, 1, 1, 128, 64, QL_DTYPE_F32},
+    {150, 2, 1, 40, 1, QL_DTYPE_F32},
+    {129, 2, 2, 32, 0, QL_DTYPE_F16},
+    {100, 1, 5, 20, 33, QL_DTYPE_F16},
+    {65, 3, 1, 16, 1000, QL_DTYPE_F32},
+    /* more than one piece of the context */
+    {1100, 1, 2, 20, 0, QL_DTYPE_F32},
+    {1030, 1, 1, 33, 600, QL_DTYPE_F16},
 };
 
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
