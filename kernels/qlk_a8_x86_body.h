@@ -11,9 +11,12 @@
  *
  *   QLK_VECTOR        bits of a vector, 256 or 512; a panel is two vectors of columns wide
  *   MR                rows of digits whose sums stay in registers: 12 with 32 registers, 4 with 16
- *   add_dot(a, w, x)  a + the dot product of the four bytes w (codes of at most 4 bits) and x
- *                     (digits) in each 32 bits
- *   add_dot8(a, w, x) the same for codes of 8 bits */
+ *   add_dot(a, w, x)  a + the dot product of the four bytes w (codes) and x (digits) in each 32
+ * bits
+ *
+ * and, where there is no such instruction, QLK_PAIRS 1: then products of codes of at most 4 bits
+ * are added in pairs in 16 bits as long as they fit, and add_dot is for codes of 8 bits. QLK_SIGNED
+ * 1: add_dot gets these less 128. */
 
 #if QLK_VECTOR == 512
 enum { LANES = 16 };
@@ -34,7 +37,13 @@ enum { NR = 2 * LANES };
 #define ALWAYS static inline __attribute__((always_inline))
 
 static ints add_dot(ints acc, ints codes, ints digits);
-static ints add_dot8(ints acc, ints codes, ints digits);
+
+#ifndef QLK_PAIRS
+#define QLK_PAIRS 0
+#endif
+#ifndef QLK_SIGNED
+#define QLK_SIGNED 0
+#endif
 
 ALWAYS ints load_ints(const void *p)
 {
@@ -88,16 +97,18 @@ ALWAYS size_t chunk_bytes_of(const int bits)
 ALWAYS void begin_group(const int bits, const size_t rows, const qlk_weights *w, size_t at,
                         size_t group, const qlk_a8_rows *x, ints acc[][2])
 {
+  /* What the codes that are multiplied lack. */
+  const int32_t offset = bits == 8 && QLK_SIGNED ? 128 : 0;
+  const int32_t implied = (w->fzeros != NULL ? 0 : 1 << (bits - 1)) - offset;
   for (size_t r = 0; r < rows; r++) {
     const uint32_t sum = 0u - (uint32_t)x->sums[r * w->groups + group];
     for (size_t v = 0; v < 2; v++) {
-      if (w->fzeros != NULL)
-        acc[r][v] = SI(setzero)();
-      else if (w->zeros == NULL)
-        acc[r][v] = MM(set1_epi32)((int32_t)(sum << (bits - 1)));
-      else
-        acc[r][v] =
-            MM(mullo_epi32)(load_zeros(w->zeros + at + v * LANES), MM(set1_epi32)((int32_t)sum));
+      acc[r][v] = MM(set1_epi32)((int32_t)((uint32_t)implied * sum));
+      if (w->zeros != NULL) {
+        const ints zero =
+            MM(sub_epi32)(load_zeros(w->zeros + at + v * LANES), MM(set1_epi32)(offset));
+        acc[r][v] = MM(mullo_epi32)(zero, MM(set1_epi32)((int32_t)sum));
+      }
       if (x->zeros != NULL)
         acc[r][v] = MM(sub_epi32)(acc[r][v], MM(mullo_epi32)(load_ints(w->sums + at + v * LANES),
                                                              MM(set1_epi32)(x->zeros[r])));
@@ -110,7 +121,7 @@ ALWAYS void begin_group(const int bits, const size_t rows, const qlk_weights *w,
 ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part)
 {
   if (bits == 8)
-    return load_ints(chunk);
+    return QLK_SIGNED ? SI(xor)(load_ints(chunk), MM(set1_epi8)(-128)) : load_ints(chunk);
   const ints mask = MM(set1_epi8)((char)(bits == 4 ? 15 : 3));
   const size_t half = bits == 3 ? part / 4 : 0, quarter = bits == 3 ? part % 4 : part;
   const unsigned shift = (unsigned)(quarter * (bits == 4 ? 4 : 2));
@@ -127,14 +138,22 @@ ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part)
   return SI(or)(low, SI(and)(third, MM(set1_epi8)(4)));
 }
 
+/* In 32 bits, or in pairs in 16. */
+ALWAYS ints add_four(const int bits, ints acc, ints codes, ints digits)
+{
+  if (QLK_PAIRS && bits < 8)
+    return MM(add_epi16)(acc, MM(maddubs_epi16)(codes, digits));
+  return add_dot(acc, codes, digits);
+}
+
 ALWAYS void add_part(const int bits, const size_t rows, const unsigned char *chunk, const int8_t *x,
                      const size_t part, ints acc[][2])
 {
   const ints w0 = cut(bits, chunk, part), w1 = cut(bits, chunk + 4 * LANES, part);
   for (size_t r = 0; r < rows; r++) {
     const ints digits = four_digits(x + r * kr_of(bits) + 4 * part);
-    acc[r][0] = bits == 8 ? add_dot8(acc[r][0], w0, digits) : add_dot(acc[r][0], w0, digits);
-    acc[r][1] = bits == 8 ? add_dot8(acc[r][1], w1, digits) : add_dot(acc[r][1], w1, digits);
+    acc[r][0] = add_four(bits, acc[r][0], w0, digits);
+    acc[r][1] = add_four(bits, acc[r][1], w1, digits);
   }
 }
 
@@ -160,6 +179,25 @@ ALWAYS void add_chunk(const int bits, const size_t rows, const unsigned char *ch
 /* Few rows wait for memory: lines are asked for this many bytes ahead. */
 enum { AHEAD = 2048, FEW_ROWS = 4 };
 
+ALWAYS void add_chunks(const int bits, const size_t rows, const size_t tile_rows, size_t count,
+                       const unsigned char *chunk, const int8_t *digits, ints acc[][2])
+{
+  const size_t kr = kr_of(bits), bytes = chunk_bytes_of(bits);
+  for (; count > 0; count--, chunk += bytes, digits += kr * tile_rows) {
+    if (rows <= FEW_ROWS)
+      for (size_t line = 0; line < bytes; line += 64)
+        _mm_prefetch((const char *)chunk + AHEAD + line, _MM_HINT_T0);
+    add_chunk(bits, rows, chunk, digits, acc);
+  }
+}
+
+/* Chunks whose products fit 16 bits when they are added in pairs: 2 * 127 * 15 * 8, with 2 parts to
+ * a chunk; 2 * 127 * 7 * 16 with 8; 2 * 127 * 3 * 40 with 4. */
+ALWAYS size_t short_chunks(const int bits)
+{
+  return bits == 4 ? 4 : bits == 3 ? 2 : 10;
+}
+
 /* acc = the corrected sums of one group. x: the first of `rows` rows of digits of a tile that has
  * tile_rows of them. */
 ALWAYS void sum_group(const int bits, const size_t rows, const size_t tile_rows,
@@ -171,13 +209,23 @@ ALWAYS void sum_group(const int bits, const size_t rows, const size_t tile_rows,
   const unsigned char *chunk = w->codes + panel * w->code_stride + first / kr * bytes;
   const int8_t *digits = x->digits + first * tile_rows;
   begin_group(bits, rows, w, panel * w->scale_stride + group * NR, group, x, acc);
-  for (size_t left = (w->ends[group] - first) / kr; left > 0; left--) {
-    if (rows <= FEW_ROWS)
-      for (size_t line = 0; line < bytes; line += 64)
-        _mm_prefetch((const char *)chunk + AHEAD + line, _MM_HINT_T0);
-    add_chunk(bits, rows, chunk, digits, acc);
-    chunk += bytes;
-    digits += kr * tile_rows;
+  size_t left = (w->ends[group] - first) / kr;
+  if (!QLK_PAIRS || bits == 8) {
+    add_chunks(bits, rows, tile_rows, left, chunk, digits, acc);
+    return;
+  }
+  while (left > 0) {
+    const size_t n = left < short_chunks(bits) ? left : short_chunks(bits);
+    ints pairs[MR][2];
+    for (size_t r = 0; r < rows; r++)
+      pairs[r][0] = pairs[r][1] = SI(setzero)();
+    add_chunks(bits, rows, tile_rows, n, chunk, digits, pairs);
+    for (size_t r = 0; r < rows; r++)
+      for (size_t v = 0; v < 2; v++)
+        acc[r][v] = MM(add_epi32)(acc[r][v], MM(madd_epi16)(pairs[r][v], MM(set1_epi16)(1)));
+    chunk += n * bytes;
+    digits += n * kr * tile_rows;
+    left -= n;
   }
 }
 

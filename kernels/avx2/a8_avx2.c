@@ -4,26 +4,19 @@
 #error "this file needs -mavx2 -mfma -mf16c -mbmi2"
 #endif
 
+#define QLK_PAIRS 1
+#define QLK_SIGNED 1
 #define QLK_VECTOR 256
 enum { MR = 4 };
 
 #include "qlk_a8_x86_body.h"
 
-/* 15 * 127 twice fits in 16 bits. */
+/* |code - 128| is at most 128 and fits a byte without a sign; the digit takes the sign. 128 * 127
+ * twice fits in 16 bits. */
 static inline ints add_dot(ints acc, ints codes, ints digits)
 {
-  const ints pairs = MM(maddubs_epi16)(codes, digits);
+  const ints pairs = MM(maddubs_epi16)(MM(abs_epi8)(codes), MM(sign_epi8)(digits, codes));
   return MM(add_epi32)(acc, MM(madd_epi16)(pairs, MM(set1_epi16)(1)));
-}
-
-/* 255 * 127 twice does not: bytes of even and of odd places are widened first. */
-static inline ints add_dot8(ints acc, ints codes, ints digits)
-{
-  const ints even = SI(and)(codes, MM(set1_epi16)(255)), odd = MM(srli_epi16)(codes, 8);
-  const ints x_even = MM(srai_epi16)(MM(slli_epi16)(digits, 8), 8),
-             x_odd = MM(srai_epi16)(digits, 8);
-  acc = MM(add_epi32)(acc, MM(madd_epi16)(even, x_even));
-  return MM(add_epi32)(acc, MM(madd_epi16)(odd, x_odd));
 }
 
 static void qlk_gemm_f32_a8_w2p16_avx2(const qlk_weights *w, size_t panel, size_t group, size_t end,

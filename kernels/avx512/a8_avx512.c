@@ -5,26 +5,19 @@
 #error "this file needs -mavx512f -mavx512bw -mavx512dq -mavx512vl"
 #endif
 
+#define QLK_PAIRS 1
 #define QLK_VECTOR 512
 enum { MR = 12 };
 
 #include "qlk_a8_x86_body.h"
 
-/* 15 * 127 twice fits in 16 bits. */
+/* 255 * 127 twice does not fit in 16 bits: bytes of even and of odd places are widened first. */
 static inline ints add_dot(ints acc, ints codes, ints digits)
 {
-  const ints pairs = MM(maddubs_epi16)(codes, digits);
-  return MM(add_epi32)(acc, MM(madd_epi16)(pairs, MM(set1_epi16)(1)));
-}
-
-/* 255 * 127 twice does not: bytes of even and of odd places are widened first. */
-static inline ints add_dot8(ints acc, ints codes, ints digits)
-{
   const ints even = SI(and)(codes, MM(set1_epi16)(255)), odd = MM(srli_epi16)(codes, 8);
-  const ints x_even = MM(srai_epi16)(MM(slli_epi16)(digits, 8), 8),
-             x_odd = MM(srai_epi16)(digits, 8);
+  const ints x_even = MM(srai_epi16)(MM(slli_epi16)(digits, 8), 8);
   acc = MM(add_epi32)(acc, MM(madd_epi16)(even, x_even));
-  return MM(add_epi32)(acc, MM(madd_epi16)(odd, x_odd));
+  return MM(add_epi32)(acc, MM(madd_epi16)(odd, MM(srai_epi16)(digits, 8)));
 }
 
 static void qlk_gemm_f32_a8_w2p32_avx512(const qlk_weights *w, size_t panel, size_t group,

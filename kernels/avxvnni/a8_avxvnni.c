@@ -21,11 +21,6 @@ static inline ints add_dot(ints acc, ints codes, ints digits)
 #endif
 }
 
-static inline ints add_dot8(ints acc, ints codes, ints digits)
-{
-  return add_dot(acc, codes, digits);
-}
-
 static void qlk_gemm_f32_a8_w2p16_avxvnni(const qlk_weights *w, size_t panel, size_t group,
                                           size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                           size_t ldy)
