@@ -15,7 +15,11 @@
  * 32, 3 words): the low two bits of codes 0..15, those of 16..31, the third bit of code t at bit
  * qlk_third_bit(t); F32, F16, BF16 (kr 1): the element itself, of 4 or 2 bytes. Scales:
  * [panel][group][nr] of scale_type; zero points likewise, int16 or of scale_type, or absent:
- * 2^(bits - 1). */
+ * 2^(bits - 1).
+ *
+ * With a table of levels there are no zero points: a weight is s * level[c]. One table for all
+ * columns has 16 entries, for fewer than 4 bits repeated until they are full, so that the bits
+ * above a code do no harm, or 256 for W8; codebooks have 2^bits for each column. */
 typedef struct qlk_weights {
   const unsigned char *codes;  /* panel 0, 64-aligned; the next ones follow without gaps */
   const unsigned char *scales; /* panel 0, 64-aligned */
@@ -23,6 +27,9 @@ typedef struct qlk_weights {
   const unsigned char *fzeros; /* the same, of scale_type; one of the two at most */
   const int32_t *sums;         /* [panel][group][nr], sum of code - zero point over the columns of
                                   the group, or NULL */
+  const float *table;          /* levels, 64-aligned; NULL: a code is a number */
+  size_t table_stride;         /* 0: one table; else elements from panel to panel of codebooks,
+                                  [panel][nr][2^bits] */
   const uint32_t *ends;        /* [groups], first packed k past each group, not decreasing */
   size_t code_stride;          /* bytes from panel to panel */
   size_t scale_stride;         /* elements from panel to panel, also of zeros */
@@ -35,9 +42,9 @@ typedef struct qlk_weights {
 typedef void qlk_pack_fn(const unsigned char *rows, size_t stride, size_t nr, size_t k,
                          unsigned char *panel);
 
-/* Exact class. out [k1 - k0][nr], 64-aligned: the weights of one panel, s * (float)(c - z) with one
- * rounding (float zero points: the difference is rounded too), or the f32 value of the element. k0
- * and k1 are multiples of kr; group is the one that holds k0. */
+/* Exact class. out [k1 - k0][nr], 64-aligned: the weights of one panel, s * (float)(c - z) or
+ * s * level[c] with one rounding (float zero points: the difference is rounded too), or the f32
+ * value of the element. k0 and k1 are multiples of kr; group is the one that holds k0. */
 typedef void qlk_expand_fn(const qlk_weights *w, size_t panel, size_t k0, size_t k1, size_t group,
                            float *out);
 

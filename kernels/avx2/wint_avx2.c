@@ -7,23 +7,38 @@
 #include "qlk_gemm.h"
 
 #include <immintrin.h>
+#include <stdbool.h>
 
 /* Weights of 2, 3, 4 and 8 bits: LANES columns to a vector, VECTORS vectors to a panel. */
 enum { NR = 16, LANES = 8, VECTORS = NR / LANES, SUMS = 4, FEW = 5, AHEAD = 1024 };
 
-static inline size_t kr_of(const int bits)
+/* The form of the codes, a constant wherever it is called bits: their width, and how one becomes a
+ * number: less a zero point, or with LEVEL by a table for all columns, or with OWN_LEVEL by a large
+ * table or that of its column. */
+enum { LEVEL = 16, OWN_LEVEL = 32 };
+
+static inline int width_of(const int form)
 {
+  return form % 16;
+}
+
+static inline size_t kr_of(const int form)
+{
+  const int bits = width_of(form);
   return bits == 4 ? 8 : bits == 2 ? 16 : bits == 3 ? 32 : 4;
 }
 
-static inline size_t words_of(const int bits)
+static inline size_t words_of(const int form)
 {
-  return bits == 3 ? 3 : 1;
+  return width_of(form) == 3 ? 3 : 1;
 }
 
 /* What dequantizes one vector of columns within a group. */
 typedef struct {
   __m256 scale, zero;
+  __m256 table[2];     /* LEVEL: 16 levels */
+  const float *levels; /* OWN_LEVEL: those of the first column */
+  __m256i place;       /* where those of each column begin */
 } grid_part;
 
 static inline __m256i load_words(const unsigned char *p)
@@ -42,12 +57,25 @@ static inline __m256 load_scales(qlk_dtype type, const unsigned char *scales, si
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
 }
 
-static inline grid_part load_grid(const int bits, const qlk_weights *w, size_t panel, size_t group,
+static inline grid_part load_grid(const int form, const qlk_weights *w, size_t panel, size_t group,
                                   size_t column)
 {
   const size_t at = panel * w->scale_stride + group * NR + column;
-  grid_part g = {load_scales(w->scale_type, w->scales, at),
-                 _mm256_set1_ps((float)(1 << (bits - 1)))};
+  grid_part g = {.scale = load_scales(w->scale_type, w->scales, at)};
+  if ((form & LEVEL) != 0) {
+    g.table[0] = _mm256_loadu_ps(w->table);
+    g.table[1] = _mm256_loadu_ps(w->table + 8);
+    return g;
+  }
+  if ((form & OWN_LEVEL) != 0) {
+    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const int shift = width_of(form);
+    const bool own = w->table_stride != 0;
+    g.levels = w->table + (own ? panel * w->table_stride + (column << shift) : 0);
+    g.place = own ? _mm256_slli_epi32(lanes, shift) : _mm256_setzero_si256();
+    return g;
+  }
+  g.zero = _mm256_set1_ps((float)(1 << (width_of(form) - 1)));
   if (w->zeros != NULL) {
     const __m128i z = _mm_loadu_si128((const __m128i *)(const void *)(w->zeros + at));
     g.zero = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(z));
@@ -62,19 +90,34 @@ typedef struct {
   __m256i word[4];
 } chunk_part;
 
-static inline chunk_part load_chunk(const int bits, const unsigned char *p)
+static inline chunk_part load_chunk(const int form, const unsigned char *p)
 {
   chunk_part c = {{load_words(p)}};
-  if (bits == 3) {
+  if (width_of(form) == 3) {
     c.word[1] = load_words(p + NR * 4);
     c.word[2] = c.word[3] = load_words(p + 2 * NR * 4);
   }
   return c;
 }
 
-static inline __m256 next_weight(const int bits, chunk_part *c, grid_part g)
+/* Permutes take what they need of the low bits of an index. */
+static inline __m256 level_of(const int form, __m256i index, grid_part g)
 {
-  const int low = bits == 3 ? 2 : bits;
+  const int bits = width_of(form);
+  if ((form & OWN_LEVEL) != 0)
+    return _mm256_i32gather_ps(g.levels, _mm256_add_epi32(index, g.place), 4);
+  if (bits == 2) /* each half of the table repeats four levels */
+    return _mm256_permutevar_ps(g.table[0], index);
+  const __m256 low = _mm256_permutevar8x32_ps(g.table[0], index);
+  if (bits == 3)
+    return low;
+  const __m256 high = _mm256_permutevar8x32_ps(g.table[1], index);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)));
+}
+
+static inline __m256 next_weight(const int form, chunk_part *c, grid_part g)
+{
+  const int bits = width_of(form), low = bits == 3 ? 2 : bits;
   __m256i code = _mm256_and_si256(c->word[0], _mm256_set1_epi32((1 << low) - 1));
   c->word[0] = _mm256_srli_epi32(c->word[0], low);
   if (bits == 3) {
@@ -82,15 +125,17 @@ static inline __m256 next_weight(const int bits, chunk_part *c, grid_part g)
     code = _mm256_or_si256(code, _mm256_slli_epi32(third, 2));
     c->word[2] = _mm256_srli_epi32(c->word[2], 1);
   }
+  if (form != bits)
+    return _mm256_mul_ps(g.scale, level_of(form, code, g));
   return _mm256_mul_ps(g.scale, _mm256_sub_ps(_mm256_cvtepi32_ps(code), g.zero));
 }
 
 /* Before code t of three bits: after sixteen codes the second word takes the place of the first;
  * the third bits of four codes lie side by side, those of the next four in the next byte
  * (qlk_third_bit), those of the second sixteen above those of the first. */
-static inline void turn_chunk(const int bits, chunk_part *c, size_t t)
+static inline void turn_chunk(const int form, chunk_part *c, size_t t)
 {
-  if (bits != 3 || t == 0 || t % 4 != 0)
+  if (width_of(form) != 3 || t == 0 || t % 4 != 0)
     return;
   if (t == 16)
     c->word[0] = c->word[1];
@@ -181,13 +226,13 @@ static inline __attribute__((always_inline)) void few_rows(const int bits, const
                                                            const qlk_few_job *job)
 {
   size_t p = 0;
-  for (; rows * 2 * VECTORS <= SUMS && p + 2 <= job->panels; p += 2)
+  for (; (bits & OWN_LEVEL) == 0 && rows * 2 * VECTORS <= SUMS && p + 2 <= job->panels; p += 2)
     few_part(bits, rows, 2 * VECTORS, job, job->panel + p, job->y + p * NR);
   for (; p < job->panels; p++)
     few_part(bits, rows, VECTORS, job, job->panel + p, job->y + p * NR);
 }
 
-static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+static inline __attribute__((always_inline)) void few_form(const int bits, const qlk_few_job *job)
 {
   switch (job->m) {
   case 1: few_rows(bits, 1, job); break;
@@ -199,18 +244,45 @@ static inline __attribute__((always_inline)) void few_any(const int bits, const 
   }
 }
 
+static inline __attribute__((always_inline)) void expand_any(const int bits, const qlk_weights *w,
+                                                             size_t panel, size_t k0, size_t k1,
+                                                             size_t group, float *out)
+{
+  if (w->table == NULL)
+    expand(bits, w, panel, k0, k1, group, out);
+  else if (w->table_stride == 0 && bits != 8)
+    expand(bits | LEVEL, w, panel, k0, k1, group, out);
+  else
+    expand(bits | OWN_LEVEL, w, panel, k0, k1, group, out);
+}
+
+static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+{
+  if (job->w->table == NULL)
+    few_form(bits, job);
+  else if (job->w->table_stride == 0 && bits != 8)
+    few_form(bits | LEVEL, job);
+  else /* the look-ups take the time */
+    few_rows(bits | OWN_LEVEL, job->m, job);
+}
+
 static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
                                                            size_t panel, size_t panels,
                                                            const float *x, float *y)
 {
   const qlk_few_job job = {.w = w, .panel = panel, .panels = panels, .k1 = w->k, .x = x, .y = y};
-  few_rows(bits, 1, &job);
+  if (w->table == NULL)
+    few_rows(bits, 1, &job);
+  else if (w->table_stride == 0 && bits != 8)
+    few_rows(bits | LEVEL, 1, &job);
+  else
+    few_rows(bits | OWN_LEVEL, 1, &job);
 }
 
 static void qlk_expand_f32_w2p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(2, w, panel, k0, k1, group, out);
+  expand_any(2, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w2p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
@@ -227,7 +299,7 @@ static void qlk_few_f32_w2p16_avx2(const qlk_few_job *job)
 static void qlk_expand_f32_w3p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(3, w, panel, k0, k1, group, out);
+  expand_any(3, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w3p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
@@ -244,7 +316,7 @@ static void qlk_few_f32_w3p16_avx2(const qlk_few_job *job)
 static void qlk_expand_f32_w4p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(4, w, panel, k0, k1, group, out);
+  expand_any(4, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w4p16_avx2(const qlk_weights *w, size_t panel, size_t panels,
@@ -261,7 +333,7 @@ static void qlk_few_f32_w4p16_avx2(const qlk_few_job *job)
 static void qlk_expand_f32_w8p16_avx2(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(8, w, panel, k0, k1, group, out);
+  expand_any(8, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w8p16_avx2(const qlk_weights *w, size_t panel, size_t panels,

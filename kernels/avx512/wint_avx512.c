@@ -22,9 +22,24 @@ static inline size_t words_of(const int bits)
   return bits == 3 ? 3 : 1;
 }
 
-/* What dequantizes one vector of columns within a group. */
+/* How a code becomes a number: less a zero point of its column; by a permute of a table, be it of
+ * levels or of codes less the implied zero point; by gathering from a larger table, or from that of
+ * its column. */
+enum { BY_ZERO, BY_PERMUTE, BY_GATHER };
+
+static inline int manner_of(const int bits, const qlk_weights *w)
+{
+  if (w->table != NULL)
+    return w->table_stride != 0 || bits == 8 ? BY_GATHER : BY_PERMUTE;
+  return w->zeros == NULL && w->fzeros == NULL ? BY_PERMUTE : BY_ZERO;
+}
+
+/* What dequantizes one vector of columns within a group. levels: of the first column; place: where
+ * those of each column begin. */
 typedef struct {
   __m512 scale, zero;
+  const float *levels;
+  __m512i place;
 } grid16;
 
 static inline __m512 load_scales(qlk_dtype type, const unsigned char *scales, size_t at)
@@ -38,10 +53,17 @@ static inline __m512 load_scales(qlk_dtype type, const unsigned char *scales, si
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
 
-static inline grid16 load_grid(const qlk_weights *w, size_t panel, size_t group, size_t column)
+static inline grid16 load_grid(const int bits, const qlk_weights *w, size_t panel, size_t group,
+                               size_t column)
 {
   const size_t at = panel * w->scale_stride + group * NR + column;
-  grid16 g = {load_scales(w->scale_type, w->scales, at), _mm512_setzero_ps()};
+  grid16 g = {load_scales(w->scale_type, w->scales, at), _mm512_setzero_ps(), w->table,
+              _mm512_setzero_si512()};
+  if (w->table_stride != 0) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    g.levels += panel * w->table_stride + (column << bits);
+    g.place = _mm512_slli_epi32(lanes, (unsigned)bits);
+  }
   if (w->zeros != NULL) {
     const __m256i z = _mm256_loadu_si256((const __m256i *)(const void *)(w->zeros + at));
     g.zero = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(z));
@@ -51,19 +73,16 @@ static inline grid16 load_grid(const qlk_weights *w, size_t panel, size_t group,
   return g;
 }
 
-/* The zero points are the implied ones: they are then part of the table of codes. */
-static inline int is_symmetric(const qlk_weights *w)
-{
-  return w->zeros == NULL && w->fzeros == NULL;
-}
-
 /* A permute takes only the low four bits of each index, so a table that repeats itself needs no
- * mask. Entries are codes, or codes less the implied zero point. */
-static inline __m512 code_table(const int bits, int symmetric)
+ * mask. Entries are levels, codes, or codes less the implied zero point. */
+static inline __m512 code_table(const int bits, int manner, const qlk_weights *w)
 {
   float entry[16];
+  if (manner == BY_PERMUTE && w->table != NULL)
+    return _mm512_loadu_ps(w->table);
   for (int i = 0; i < 16; i++)
-    entry[i] = (float)(i % (1 << (bits < 4 ? bits : 4)) - (symmetric ? 1 << (bits - 1) : 0));
+    entry[i] =
+        (float)(i % (1 << (bits < 4 ? bits : 4)) - (manner == BY_PERMUTE ? 1 << (bits - 1) : 0));
   return _mm512_loadu_ps(entry);
 }
 
@@ -83,14 +102,17 @@ static inline chunk16 load_chunk(const int bits, const unsigned char *p)
   return c;
 }
 
-/* c, or c - 2^(bits - 1), of the next k as floats. */
-static inline __m512 next_code(const int bits, chunk16 *c, __m512 table, int symmetric)
+/* c, c - 2^(bits - 1) or the level of the next k as floats; the bits of c where they are gathered
+ * later. */
+static inline __m512 next_code(const int bits, chunk16 *c, __m512 table, int manner)
 {
   __m512i index = c->word[0];
   c->word[0] = _mm512_srli_epi32(c->word[0], (unsigned)(bits == 3 ? 2 : bits));
   if (bits == 8) {
     index = _mm512_and_si512(index, _mm512_set1_epi32(255));
-    if (symmetric)
+    if (manner == BY_GATHER)
+      return _mm512_castsi512_ps(index);
+    if (manner == BY_PERMUTE)
       index = _mm512_sub_epi32(index, _mm512_set1_epi32(128));
     return _mm512_cvtepi32_ps(index);
   }
@@ -98,6 +120,8 @@ static inline __m512 next_code(const int bits, chunk16 *c, __m512 table, int sym
     index = _mm512_ternarylogic_epi32(index, c->word[2], _mm512_set1_epi32(3), 0xe4);
     c->word[2] = _mm512_ror_epi32(c->word[2], 1);
   }
+  if (manner == BY_GATHER)
+    return _mm512_castsi512_ps(_mm512_and_si512(index, _mm512_set1_epi32((1 << bits) - 1)));
   return _mm512_permutexvar_ps(index, table);
 }
 
@@ -113,29 +137,32 @@ static inline void turn_chunk(const int bits, chunk16 *c, size_t t)
   c->word[2] = t == 16 ? _mm512_ror_epi32(c->word[2], 8) : _mm512_ror_epi32(c->word[2], 4);
 }
 
-static inline __m512 weight(__m512 code, grid16 g, int symmetric)
+static inline __m512 weight(__m512 code, grid16 g, int manner)
 {
-  return _mm512_mul_ps(g.scale, symmetric ? code : _mm512_sub_ps(code, g.zero));
+  if (manner == BY_GATHER)
+    code = _mm512_i32gather_ps(_mm512_add_epi32(_mm512_castps_si512(code), g.place), g.levels, 4);
+  return _mm512_mul_ps(g.scale, manner == BY_ZERO ? _mm512_sub_ps(code, g.zero) : code);
 }
 
-static inline __attribute__((always_inline)) void expand(const int bits, const int symmetric,
+static inline __attribute__((always_inline)) void expand(const int bits, const int manner,
                                                          const qlk_weights *w, size_t panel,
                                                          size_t k0, size_t k1, size_t group,
                                                          float *out)
 {
   const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
   const unsigned char *codes = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
-  const __m512 table = code_table(bits, symmetric);
+  const __m512 table = code_table(bits, manner, w);
   for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
-    const grid16 g0 = load_grid(w, panel, group, 0), g1 = load_grid(w, panel, group, 16);
+    const grid16 g0 = load_grid(bits, w, panel, group, 0),
+                 g1 = load_grid(bits, w, panel, group, 16);
     const size_t end = qlk_run_end(w, group, k1);
     for (; k < end; k += kr, codes += chunk_bytes) {
       chunk16 c0 = load_chunk(bits, codes), c1 = load_chunk(bits, codes + 64);
       for (size_t t = 0; t < kr; t++, out += NR) {
         turn_chunk(bits, &c0, t);
         turn_chunk(bits, &c1, t);
-        _mm512_store_ps(out, weight(next_code(bits, &c0, table, symmetric), g0, symmetric));
-        _mm512_store_ps(out + 16, weight(next_code(bits, &c1, table, symmetric), g1, symmetric));
+        _mm512_store_ps(out, weight(next_code(bits, &c0, table, manner), g0, manner));
+        _mm512_store_ps(out + 16, weight(next_code(bits, &c1, table, manner), g1, manner));
       }
     }
   }
@@ -143,7 +170,7 @@ static inline __attribute__((always_inline)) void expand(const int bits, const i
 
 /* rows rows of x against count vectors of columns of one or two panels, all sums in registers. The
  * sums follow the blocks of QLK_KB. */
-static inline __attribute__((always_inline)) void few_part(const int bits, const int symmetric,
+static inline __attribute__((always_inline)) void few_part(const int bits, const int manner,
                                                            const size_t rows, const size_t count,
                                                            const qlk_few_job *job, size_t panel,
                                                            float *y)
@@ -152,7 +179,7 @@ static inline __attribute__((always_inline)) void few_part(const int bits, const
   const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4, ldx = job->ldx;
   const unsigned char *codes = w->codes + panel * w->code_stride + job->k0 / kr * chunk_bytes;
   const float *x = job->x;
-  const __m512 table = code_table(bits, symmetric);
+  const __m512 table = code_table(bits, manner, w);
   int accumulate = job->accumulate;
   for (size_t k = job->k0, group = job->group; k < job->k1; accumulate = 1) {
     const size_t block_end = k + QLK_KB < job->k1 ? k + QLK_KB : job->k1;
@@ -164,7 +191,7 @@ static inline __attribute__((always_inline)) void few_part(const int bits, const
       grid16 g[4];
       group = qlk_next_group(w, group, k);
       for (size_t v = 0; v < count; v++)
-        g[v] = load_grid(w, panel + v / 2, group, v % 2 * 16);
+        g[v] = load_grid(bits, w, panel + v / 2, group, v % 2 * 16);
       const size_t end = qlk_run_end(w, group, block_end);
       for (; k < end; k += kr, codes += chunk_bytes, x += kr) {
         for (size_t at = 0; rows > 2 && at < count / 2; at++)
@@ -177,7 +204,7 @@ static inline __attribute__((always_inline)) void few_part(const int bits, const
           __m512 b[4];
           for (size_t v = 0; v < count; v++) {
             turn_chunk(bits, &c[v], t);
-            b[v] = weight(next_code(bits, &c[v], table, symmetric), g[v], symmetric);
+            b[v] = weight(next_code(bits, &c[v], table, manner), g[v], manner);
           }
           for (size_t i = 0; i < rows; i++) {
             const __m512 a = _mm512_set1_ps(x[i * ldx + t]);
@@ -198,26 +225,30 @@ static inline __attribute__((always_inline)) void few_part(const int bits, const
 
 /* Two panels at a time where the registers hold their sums. */
 static inline __attribute__((always_inline)) void
-few_rows(const int bits, const int symmetric, const size_t rows, const qlk_few_job *job)
+few_rows(const int bits, const int manner, const size_t rows, const qlk_few_job *job)
 {
   size_t p = 0;
-  for (; rows * 2 * 2 <= SUMS && p + 2 <= job->panels; p += 2)
-    few_part(bits, symmetric, rows, 2 * 2, job, job->panel + p, job->y + p * NR);
+  for (; manner != BY_GATHER && rows * 2 * 2 <= SUMS && p + 2 <= job->panels; p += 2)
+    few_part(bits, manner, rows, 2 * 2, job, job->panel + p, job->y + p * NR);
   for (; p < job->panels; p++)
-    few_part(bits, symmetric, rows, 2, job, job->panel + p, job->y + p * NR);
+    few_part(bits, manner, rows, 2, job, job->panel + p, job->y + p * NR);
 }
 
 static inline __attribute__((always_inline)) void few_grid(const int bits, const size_t rows,
                                                            const qlk_few_job *job)
 {
-  if (is_symmetric(job->w))
-    few_rows(bits, 1, rows, job);
+  if (manner_of(bits, job->w) == BY_PERMUTE)
+    few_rows(bits, BY_PERMUTE, rows, job);
   else
-    few_rows(bits, 0, rows, job);
+    few_rows(bits, BY_ZERO, rows, job);
 }
 
 static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
 {
+  if (manner_of(bits, job->w) == BY_GATHER) { /* the gathers take the time */
+    few_rows(bits, BY_GATHER, job->m, job);
+    return;
+  }
   switch (job->m) {
   case 1: few_grid(bits, 1, job); break;
   case 2: few_grid(bits, 2, job); break;
@@ -233,17 +264,21 @@ static inline __attribute__((always_inline)) void gemv_any(const int bits, const
                                                            const float *x, float *y)
 {
   const qlk_few_job job = {.w = w, .panel = panel, .panels = panels, .k1 = w->k, .x = x, .y = y};
-  few_grid(bits, 1, &job);
+  if (manner_of(bits, w) == BY_GATHER)
+    few_rows(bits, BY_GATHER, 1, &job);
+  else
+    few_grid(bits, 1, &job);
 }
 
 static inline __attribute__((always_inline)) void expand_any(const int bits, const qlk_weights *w,
                                                              size_t panel, size_t k0, size_t k1,
                                                              size_t group, float *out)
 {
-  if (is_symmetric(w))
-    expand(bits, 1, w, panel, k0, k1, group, out);
-  else
-    expand(bits, 0, w, panel, k0, k1, group, out);
+  switch (manner_of(bits, w)) {
+  case BY_PERMUTE: expand(bits, BY_PERMUTE, w, panel, k0, k1, group, out); break;
+  case BY_GATHER: expand(bits, BY_GATHER, w, panel, k0, k1, group, out); break;
+  default: expand(bits, BY_ZERO, w, panel, k0, k1, group, out); break;
+  }
 }
 
 static void qlk_expand_f32_w2p32_avx512(const qlk_weights *w, size_t panel, size_t k0, size_t k1,

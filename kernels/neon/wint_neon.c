@@ -11,19 +11,33 @@
 /* Weights of 2, 3, 4 and 8 bits: LANES columns to a vector, VECTORS vectors to a panel. */
 enum { NR = 16, LANES = 4, VECTORS = NR / LANES, SUMS = 16, FEW = 4, AHEAD = 1024 };
 
-static inline size_t kr_of(const int bits)
+/* The form of the codes, a constant wherever it is called bits: their width, and how one becomes a
+ * number: less a zero point, or with LEVEL by a table for all columns, or with OWN_LEVEL by a large
+ * table or that of its column. */
+enum { LEVEL = 16, OWN_LEVEL = 32 };
+
+static inline int width_of(const int form)
 {
+  return form % 16;
+}
+
+static inline size_t kr_of(const int form)
+{
+  const int bits = width_of(form);
   return bits == 4 ? 8 : bits == 2 ? 16 : bits == 3 ? 32 : 4;
 }
 
-static inline size_t words_of(const int bits)
+static inline size_t words_of(const int form)
 {
-  return bits == 3 ? 3 : 1;
+  return width_of(form) == 3 ? 3 : 1;
 }
 
 /* What dequantizes one vector of columns within a group. */
 typedef struct {
   float32x4_t scale, zero;
+  uint8x16x4_t table;  /* LEVEL: 16 levels */
+  const float *levels; /* OWN_LEVEL: those of the first column */
+  size_t stride;       /* from column to column */
 } grid_part;
 
 static inline uint32x4_t load_words(const unsigned char *p)
@@ -42,11 +56,22 @@ static inline float32x4_t load_scales(qlk_dtype type, const unsigned char *scale
   return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
 }
 
-static inline grid_part load_grid(const int bits, const qlk_weights *w, size_t panel, size_t group,
+static inline grid_part load_grid(const int form, const qlk_weights *w, size_t panel, size_t group,
                                   size_t column)
 {
   const size_t at = panel * w->scale_stride + group * NR + column;
-  grid_part g = {load_scales(w->scale_type, w->scales, at), vdupq_n_f32((float)(1 << (bits - 1)))};
+  grid_part g = {.scale = load_scales(w->scale_type, w->scales, at)};
+  if ((form & LEVEL) != 0) {
+    for (int i = 0; i < 4; i++)
+      g.table.val[i] = vreinterpretq_u8_f32(vld1q_f32(w->table + 4 * i));
+    return g;
+  }
+  if ((form & OWN_LEVEL) != 0) {
+    g.stride = w->table_stride != 0 ? (size_t)1 << width_of(form) : 0;
+    g.levels = w->table + panel * w->table_stride + column * g.stride;
+    return g;
+  }
+  g.zero = vdupq_n_f32((float)(1 << (width_of(form) - 1)));
   if (w->zeros != NULL)
     g.zero = vcvtq_f32_s32(vmovl_s16(vld1_s16(w->zeros + at)));
   else if (w->fzeros != NULL)
@@ -59,19 +84,40 @@ typedef struct {
   uint32x4_t word[4];
 } chunk_part;
 
-static inline chunk_part load_chunk(const int bits, const unsigned char *p)
+static inline chunk_part load_chunk(const int form, const unsigned char *p)
 {
   chunk_part c = {{load_words(p)}};
-  if (bits == 3) {
+  if (width_of(form) == 3) {
     c.word[1] = load_words(p + NR * 4);
     c.word[2] = c.word[3] = load_words(p + 2 * NR * 4);
   }
   return c;
 }
 
-static inline float32x4_t next_weight(const int bits, chunk_part *c, grid_part g)
+/* Bytes of a level: four in a row of the table. */
+static inline float32x4_t level_of(const int form, uint32x4_t code, grid_part g)
 {
-  const int low = bits == 3 ? 2 : bits;
+  const int bits = width_of(form);
+  if ((form & OWN_LEVEL) != 0) {
+    const float levels[LANES] = {g.levels[vgetq_lane_u32(code, 0)],
+                                 g.levels[g.stride + vgetq_lane_u32(code, 1)],
+                                 g.levels[2 * g.stride + vgetq_lane_u32(code, 2)],
+                                 g.levels[3 * g.stride + vgetq_lane_u32(code, 3)]};
+    return vld1q_f32(levels);
+  }
+  const uint32x4_t first = vmlaq_n_u32(vdupq_n_u32(0x03020100), code, 0x04040404);
+  const uint8x16_t index = vreinterpretq_u8_u32(first);
+  if (bits == 2)
+    return vreinterpretq_f32_u8(vqtbl1q_u8(g.table.val[0], index));
+  if (bits == 3)
+    return vreinterpretq_f32_u8(
+        vqtbl2q_u8((uint8x16x2_t){{g.table.val[0], g.table.val[1]}}, index));
+  return vreinterpretq_f32_u8(vqtbl4q_u8(g.table, index));
+}
+
+static inline float32x4_t next_weight(const int form, chunk_part *c, grid_part g)
+{
+  const int bits = width_of(form), low = bits == 3 ? 2 : bits;
   uint32x4_t code = vandq_u32(c->word[0], vdupq_n_u32((1u << low) - 1));
   c->word[0] = vshlq_u32(c->word[0], vdupq_n_s32(-low));
   if (bits == 3) {
@@ -79,15 +125,17 @@ static inline float32x4_t next_weight(const int bits, chunk_part *c, grid_part g
     code = vorrq_u32(code, vshlq_n_u32(third, 2));
     c->word[2] = vshrq_n_u32(c->word[2], 1);
   }
+  if (form != bits)
+    return vmulq_f32(g.scale, level_of(form, code, g));
   return vmulq_f32(g.scale, vsubq_f32(vcvtq_f32_u32(code), g.zero));
 }
 
 /* Before code t of three bits: after sixteen codes the second word takes the place of the first;
  * the third bits of four codes lie side by side, those of the next four in the next byte
  * (qlk_third_bit), those of the second sixteen above those of the first. */
-static inline void turn_chunk(const int bits, chunk_part *c, size_t t)
+static inline void turn_chunk(const int form, chunk_part *c, size_t t)
 {
-  if (bits != 3 || t == 0 || t % 4 != 0)
+  if (width_of(form) != 3 || t == 0 || t % 4 != 0)
     return;
   if (t == 16)
     c->word[0] = c->word[1];
@@ -177,13 +225,13 @@ static inline __attribute__((always_inline)) void few_rows(const int bits, const
                                                            const qlk_few_job *job)
 {
   size_t p = 0;
-  for (; rows * 2 * VECTORS <= SUMS && p + 2 <= job->panels; p += 2)
+  for (; (bits & OWN_LEVEL) == 0 && rows * 2 * VECTORS <= SUMS && p + 2 <= job->panels; p += 2)
     few_part(bits, rows, 2 * VECTORS, job, job->panel + p, job->y + p * NR);
   for (; p < job->panels; p++)
     few_part(bits, rows, VECTORS, job, job->panel + p, job->y + p * NR);
 }
 
-static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+static inline __attribute__((always_inline)) void few_form(const int bits, const qlk_few_job *job)
 {
   switch (job->m) {
   case 1: few_rows(bits, 1, job); break;
@@ -195,18 +243,45 @@ static inline __attribute__((always_inline)) void few_any(const int bits, const 
   }
 }
 
+static inline __attribute__((always_inline)) void expand_any(const int bits, const qlk_weights *w,
+                                                             size_t panel, size_t k0, size_t k1,
+                                                             size_t group, float *out)
+{
+  if (w->table == NULL)
+    expand(bits, w, panel, k0, k1, group, out);
+  else if (w->table_stride == 0 && bits != 8)
+    expand(bits | LEVEL, w, panel, k0, k1, group, out);
+  else
+    expand(bits | OWN_LEVEL, w, panel, k0, k1, group, out);
+}
+
+static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+{
+  if (job->w->table == NULL)
+    few_form(bits, job);
+  else if (job->w->table_stride == 0 && bits != 8)
+    few_form(bits | LEVEL, job);
+  else /* the look-ups take the time */
+    few_rows(bits | OWN_LEVEL, job->m, job);
+}
+
 static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
                                                            size_t panel, size_t panels,
                                                            const float *x, float *y)
 {
   const qlk_few_job job = {.w = w, .panel = panel, .panels = panels, .k1 = w->k, .x = x, .y = y};
-  few_rows(bits, 1, &job);
+  if (w->table == NULL)
+    few_rows(bits, 1, &job);
+  else if (w->table_stride == 0 && bits != 8)
+    few_rows(bits | LEVEL, 1, &job);
+  else
+    few_rows(bits | OWN_LEVEL, 1, &job);
 }
 
 static void qlk_expand_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(2, w, panel, k0, k1, group, out);
+  expand_any(2, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t panels,
@@ -223,7 +298,7 @@ static void qlk_few_f32_w2p16_neon(const qlk_few_job *job)
 static void qlk_expand_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(3, w, panel, k0, k1, group, out);
+  expand_any(3, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t panels,
@@ -240,7 +315,7 @@ static void qlk_few_f32_w3p16_neon(const qlk_few_job *job)
 static void qlk_expand_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(4, w, panel, k0, k1, group, out);
+  expand_any(4, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t panels,
@@ -257,7 +332,7 @@ static void qlk_few_f32_w4p16_neon(const qlk_few_job *job)
 static void qlk_expand_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                                       size_t group, float *out)
 {
-  expand(8, w, panel, k0, k1, group, out);
+  expand_any(8, w, panel, k0, k1, group, out);
 }
 
 static void qlk_gemv_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t panels,

@@ -73,11 +73,37 @@ static float load_zero(int bits, const qlk_weights *w, size_t at)
   return (float)(w->zeros != NULL ? w->zeros[at] : 1 << (bits - 1));
 }
 
+/* Levels of column j, the first of them that of code 0. */
+static const float *levels_of(int bits, const qlk_weights *w, size_t panel, size_t j)
+{
+  return w->table + (w->table_stride != 0 ? panel * w->table_stride + (j << bits) : 0);
+}
+
+static void expand_levels(const int bits, const qlk_weights *w, size_t panel, size_t k0, size_t k1,
+                          size_t group, float *out)
+{
+  const size_t kr = qlk_wint_kr(bits), chunk_bytes = qlk_wint_chunk_bytes(bits);
+  const unsigned char *chunk = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
+  for (size_t k = k0; k < k1; k++) {
+    const size_t t = (k - k0) % kr;
+    group = qlk_next_group(w, group, k);
+    const size_t at = panel * w->scale_stride + group * NR;
+    for (size_t j = 0; j < NR; j++)
+      *out++ = qlk_wint_scale(w->scale_type, w->scales, at + j) *
+               levels_of(bits, w, panel, j)[qlk_wint_code(bits, chunk, t, j)];
+    chunk += t + 1 == kr ? chunk_bytes : 0;
+  }
+}
+
 static inline void expand(const int bits, const qlk_weights *w, size_t panel, size_t k0, size_t k1,
                           size_t group, float *out)
 {
   const size_t kr = qlk_wint_kr(bits), chunk_bytes = qlk_wint_chunk_bytes(bits);
   const unsigned char *chunk = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
+  if (w->table != NULL) {
+    expand_levels(bits, w, panel, k0, k1, group, out);
+    return;
+  }
   for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
     const size_t at = panel * w->scale_stride + group * NR;
     const size_t end = qlk_run_end(w, group, k1);

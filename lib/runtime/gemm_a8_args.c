@@ -16,6 +16,12 @@ static ql_status check_weights(const ql_ctx *ctx, const ql_packed *w, ql_error *
     return qli_fail(error, QL_STATUS_UNSUPPORTED,
                     "integer products need integer codes as weights; these are %d-bit%s",
                     (int)w->bits, w->dtype != QL_DTYPE_NONE ? " floating point" : "");
+  if (w->weights.table != NULL) {
+    qli_fail(error, QL_STATUS_UNSUPPORTED,
+             "integer products need codes that are numbers; these stand for levels of a table");
+    qli_error_hint(error, "QL_COMPUTE_F32 serves every table");
+    return QL_STATUS_UNSUPPORTED;
+  }
   if (unit->layout_id != w->layout)
     return qli_fail(error, QL_STATUS_LAYOUT,
                     "the kernels of this context (%s) for integer products read layout 0x%x, not "

@@ -20,7 +20,7 @@ _Static_assert((int)QLK_F32 == (int)QL_DTYPE_F32 && (int)QLK_F16 == (int)QL_DTYP
 
 /* Where the sections of a packed matrix begin. */
 typedef struct {
-  size_t codes, scales, zeros, fzeros, sums, ends, gather, total;
+  size_t codes, scales, zeros, fzeros, sums, table, ends, gather, total;
 } sections;
 
 static bool append(size_t *total, size_t count, size_t size, size_t *at)
@@ -40,6 +40,7 @@ typedef struct {
   size_t n, k, packed_k, groups;
   ql_dtype scale_type;
   bool zeros, fzeros, gather, sums;
+  size_t tables, levels; /* tables of so many levels; 0: none */
 } packed_shape;
 
 static size_t panel_bytes_of(const qlk_gemm_unit *unit, qlk_wtype wtype, size_t packed_k,
@@ -51,14 +52,28 @@ static size_t panel_bytes_of(const qlk_gemm_unit *unit, qlk_wtype wtype, size_t 
   return bytes;
 }
 
+/* Elements of the table section; a codebook for each column of each panel. */
+static bool count_levels(const packed_shape *s, const qlk_gemm_unit *unit, ql_packed *p,
+                         size_t *count)
+{
+  size_t columns = 1;
+  if (s->tables > 1) {
+    p->weights.table_stride = unit->nr * s->levels;
+    if (!qli_mul_size(p->panels, unit->nr, &columns))
+      return false;
+  }
+  return qli_mul_size(s->tables > 0 ? columns : 0, s->levels, count);
+}
+
 static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *at, ql_packed *p)
 {
   const size_t scale_size = s->scale_type == QL_DTYPE_F32 ? 4 : 2;
-  size_t scales;
+  size_t scales, levels;
   bool fits;
   p->panels = qli_ceil_div(s->n, unit->nr);
   p->weights.code_stride = panel_bytes_of(unit, s->wtype, s->packed_k, &fits);
-  if (!fits || !qli_mul_size(s->groups, unit->nr, &p->weights.scale_stride) ||
+  if (!fits || !count_levels(s, unit, p, &levels) ||
+      !qli_mul_size(s->groups, unit->nr, &p->weights.scale_stride) ||
       !qli_mul_size(p->weights.scale_stride, p->panels, &scales))
     return false;
   at->total = (sizeof(ql_packed) + 63) / 64 * 64;
@@ -67,6 +82,7 @@ static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *
          append(&at->total, s->zeros ? scales : 0, sizeof(int16_t), &at->zeros) &&
          append(&at->total, s->fzeros ? scales : 0, scale_size, &at->fzeros) &&
          append(&at->total, s->sums ? scales : 0, sizeof(int32_t), &at->sums) &&
+         append(&at->total, levels, sizeof(float), &at->table) &&
          append(&at->total, s->groups, sizeof(uint32_t), &at->ends) &&
          append(&at->total, s->gather ? s->packed_k : 0, sizeof(int32_t), &at->gather);
 }
@@ -75,8 +91,8 @@ static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *
  * matrices are equal bytes. */
 static void clear_ends(unsigned char *block, const sections *at)
 {
-  const size_t starts[] = {at->codes, at->scales, at->zeros,  at->fzeros,
-                           at->sums,  at->ends,   at->gather, at->total};
+  const size_t starts[] = {at->codes, at->scales, at->zeros,  at->fzeros, at->sums,
+                           at->table, at->ends,   at->gather, at->total};
   memset(block, 0, at->codes);
   for (size_t i = 1; i < sizeof starts / sizeof starts[0]; i++)
     if (starts[i] > starts[i - 1])
@@ -110,6 +126,7 @@ static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **ou
   head.weights.zeros = s->zeros ? (const int16_t *)(const void *)(block + at.zeros) : NULL;
   head.weights.fzeros = s->fzeros ? block + at.fzeros : NULL;
   head.weights.sums = s->sums ? (const int32_t *)(const void *)(block + at.sums) : NULL;
+  head.weights.table = s->tables > 0 ? (const float *)(const void *)(block + at.table) : NULL;
   head.weights.ends = (const uint32_t *)(const void *)(block + at.ends);
   head.weights.groups = s->groups;
   head.weights.k = s->packed_k;
@@ -126,8 +143,14 @@ static unsigned char *writable(ql_packed *p, const void *section)
   return (unsigned char *)p + ((const unsigned char *)section - (const unsigned char *)p);
 }
 
-/* Packing of all panels. Each worker has room for nr rows of packed k elements, and for as many of
- * scales. */
+/* Levels of each table in the layout of qlk_gemm.h. */
+static size_t table_size(const ql_qmat_view *v, qlk_wtype wtype)
+{
+  const size_t own = wtype == QLK_W2 ? 4 : wtype == QLK_W3 ? 8 : wtype == QLK_W4 ? 16 : 256;
+  return v->level_sets == 1 && own < 16 ? 16 : own;
+}
+
+/* Packing of all panels. Each worker has room for nr rows of packed k elements. */
 typedef struct {
   ql_packed *packed;
   const qlk_gemm *kernels;
@@ -141,10 +164,20 @@ typedef struct {
   size_t first; /* panel of the batch */
 } job;
 
+static uint8_t least_level(const float *levels, int32_t bits)
+{
+  size_t least = 0;
+  for (size_t code = 1; code < (size_t)1 << bits; code++)
+    least = fabsf(levels[code]) < fabsf(levels[least]) ? code : least;
+  return (uint8_t)least;
+}
+
 /* The code that stands for the least weight, for places that no column fills: activations are zero
  * there, but 0 * Inf must not come up. */
-static uint8_t padding_code(const ql_qmat_view *v, size_t block)
+static uint8_t padding_code(const ql_qmat_view *v, size_t r, size_t block)
 {
+  if (v->levels != NULL)
+    return least_level(qli_qmat_levels(v, r), v->bits);
   const float highest = (float)((1 << v->bits) - 1);
   const float zero = v->fzeros != NULL ? rintf(v->fzeros[block]) : (float)v->zeros[block];
   return (uint8_t)(zero < 0.0f ? 0.0f : zero < highest ? zero : highest);
@@ -159,11 +192,12 @@ static void gather_codes(const job *j, size_t r, unsigned char *row)
   for (size_t g = 0; g < v->groups; g++)
     for (; p < j->plan->ends[g]; p++) {
       const int32_t column = j->plan->gather[p];
-      row[p] = column >= 0 ? codes[column] : padding_code(v, base + g);
+      row[p] = column >= 0 ? codes[column] : padding_code(v, r, base + g);
     }
   const qli_packed_parts *parts = j->packed->parts;
   for (size_t i = 0; parts != NULL && i < parts->side_count; i++)
-    row[parts->side_at[i]] = padding_code(v, base + qli_qmat_group(v, (size_t)parts->side_cols[i]));
+    row[parts->side_at[i]] =
+        padding_code(v, r, base + qli_qmat_group(v, (size_t)parts->side_cols[i]));
 }
 
 static void gather_elements(const ql_tensor *t, size_t r, unsigned char *row)
@@ -212,6 +246,20 @@ static void write_grid(const job *j, size_t panel, unsigned char *scratch)
     write_cells(j, panel, v->fzeros, v->scale_dtype, scratch, writable(j->packed, w->fzeros));
   if (w->zeros != NULL)
     write_cells(j, panel, v->zeros, QL_DTYPE_I16, scratch, writable(j->packed, w->zeros));
+}
+
+/* The table of one column, or of all of them: its levels repeated until it is full, or zeros where
+ * there is no row. */
+static void write_levels(const job *j, size_t panel, size_t column, size_t r)
+{
+  const ql_qmat_view *v = j->view;
+  const qlk_weights *w = &j->packed->weights;
+  const size_t size = table_size(v, j->packed->wtype), count = (size_t)1 << v->bits;
+  const size_t at = panel * w->table_stride + (w->table_stride != 0 ? column * size : 0);
+  float *to = (float *)(void *)writable(j->packed, w->table + at);
+  const bool used = v->level_sets == 1 || r < v->rows;
+  for (size_t i = 0; i < size; i++)
+    to[i] = used ? qli_qmat_levels(v, r)[i % count] : 0.0f;
 }
 
 /* row: the codes of matrix row r in packed order. */
@@ -267,6 +315,8 @@ static void pack_panel(void *arg, size_t index, size_t worker)
                                           writable(j->packed, w->codes + panel * w->code_stride));
   for (size_t i = 0; j->packed->weights.sums != NULL && i < nr; i++)
     write_sums(j, panel, i, row + i, rows + i * stride);
+  for (size_t i = 0; w->table_stride != 0 && i < nr; i++)
+    write_levels(j, panel, i, row + i);
   if (j->view != NULL)
     write_grid(j, panel, scratch);
 }
@@ -308,7 +358,8 @@ static ql_status pack_panels(const ql_ctx *ctx, job *j, size_t element, ql_error
 
 /* A part that is not among these has no place in the product. */
 enum {
-  KNOWN_PARTS = QL_PART_FLOAT_ZEROS | QL_PART_IN_SCALE | QL_PART_SIDE_COLUMNS | QL_PART_LOW_RANK
+  KNOWN_PARTS = QL_PART_FLOAT_ZEROS | QL_PART_IN_SCALE | QL_PART_SIDE_COLUMNS | QL_PART_LOW_RANK |
+                QL_PART_TABLE
 };
 
 static qlk_wtype format_of(int32_t bits)
@@ -337,10 +388,12 @@ static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const ql
                               plan->k,
                               plan->groups,
                               v->scale_dtype,
-                              v->fzeros == NULL && !implied_zeros(v, wtype),
+                              v->zeros != NULL && !implied_zeros(v, wtype),
                               v->fzeros != NULL,
                               !plan->identity,
-                              wtype == QLK_W8 && v->fzeros == NULL};
+                              wtype == QLK_W8 && v->zeros != NULL,
+                              v->level_sets,
+                              table_size(v, wtype)};
   ql_packed *p = NULL;
   QLI_TRY(create(ctx, &shape, &p, error));
   p->bits = v->bits;
@@ -351,6 +404,8 @@ static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const ql
   if (p->gather != NULL)
     memcpy(writable(p, p->gather), plan->gather, plan->k * sizeof *plan->gather);
   job j = {.packed = p, .view = v, .plan = plan};
+  if (p->weights.table != NULL && p->weights.table_stride == 0)
+    write_levels(&j, 0, 0, 0);
   ql_status status = qli_parts_pack(ctx, v, plan, &p->parts, error);
   if (status == QL_STATUS_OK)
     status = pack_panels(ctx, &j, 1, error);

@@ -13,8 +13,12 @@
  * test, with the f32 value of every weight beside them. */
 enum { MAX_GROUPS = 64, MAX_PANELS = 3 };
 
+/* What codes stand for: numbers, for two of four cases, or levels. */
+enum { ANY_LEVELS = -1, NO_LEVELS = 1, ONE_TABLE, CODEBOOKS };
+
 typedef struct {
   qlk_wtype wtype;
+  int levels;
   size_t nr, kr, panels, k;
   qlk_weights w;
   uint32_t ends[MAX_GROUPS];
@@ -114,11 +118,34 @@ static size_t make_groups(kc *k, packed_case *c)
   return g;
 }
 
+/* Levels in the layout of qlk_gemm.h: one table, filled up to 16 entries, or one for each column.
+ */
+static void make_levels(kc *k, int kind, bool own, packed_case *c)
+{
+  const int bits = formats[c->wtype].bits;
+  const size_t count = (size_t)1 << bits, columns = own ? c->panels * c->nr : 1;
+  const size_t entries = own || count > 16 ? count : 16;
+  float *table = kc_memory(k, columns * entries * sizeof(float), 64);
+  kc_fill(k, kind == KC_UNIFORM || kind == KC_POWERS ? kind : KC_NORMAL, table, columns * entries);
+  for (size_t i = count; i < entries; i++)
+    table[i] = table[i % count];
+  c->w.table = table;
+  c->w.table_stride = own ? c->nr * count : 0;
+}
+
+static float level_of(const packed_case *c, size_t n, unsigned code)
+{
+  const size_t column = c->w.table_stride != 0 ? n << formats[c->wtype].bits : 0;
+  return c->w.table[column + code];
+}
+
 static void make_codes(kc *k, int kind, packed_case *c, unsigned char *panels)
 {
   const int bits = formats[c->wtype].bits;
   const qlk_dtype type = (qlk_dtype)(1 + kc_below(k, 3));
-  const bool implied = kc_below(k, 2) == 0, floats = !implied && kc_below(k, 2) == 0;
+  const int levels = c->levels != ANY_LEVELS ? c->levels : (int)kc_below(k, 4);
+  const bool implied = levels > NO_LEVELS || kc_below(k, 2) == 0;
+  const bool floats = !implied && kc_below(k, 2) == 0;
   c->w.groups = make_groups(k, c);
   const size_t cells = c->panels * c->w.groups * c->nr, size = type == QLK_F32 ? 4 : 2;
   unsigned char *scales = kc_memory(k, cells * size, 64);
@@ -130,6 +157,8 @@ static void make_codes(kc *k, int kind, packed_case *c, unsigned char *panels)
   c->w.ends = c->ends;
   c->w.scale_type = type;
   c->w.scale_stride = c->w.groups * c->nr;
+  if (levels >= ONE_TABLE)
+    make_levels(k, kind, levels == CODEBOOKS, c);
   for (size_t n = 0; n < c->panels * c->nr; n++) {
     const size_t panel = n / c->nr, j = n % c->nr;
     for (size_t g = 0, p = 0; g < c->w.groups; g++) {
@@ -145,7 +174,8 @@ static void make_codes(kc *k, int kind, packed_case *c, unsigned char *panels)
         const unsigned code = (unsigned)kc_below(k, (size_t)1 << bits);
         c->elements[n * c->k + p] = (unsigned char)code;
         put_code(c, panels + panel * c->w.code_stride, p, j, code);
-        const float difference = (float)((double)code - (double)fzero);
+        const float difference =
+            c->w.table != NULL ? level_of(c, n, code) : (float)((double)code - (double)fzero);
         c->values[n * c->k + p] = (float)((double)s * (double)difference);
       }
     }
@@ -168,10 +198,11 @@ static void make_floats(kc *k, int kind, packed_case *c, unsigned char *panels)
     }
 }
 
-static void make_case(kc *k, int kind, qlk_wtype wtype, const qlk_gemm_unit *unit, size_t panels,
-                      size_t chunks, packed_case *c)
+static void make_case_of(kc *k, int kind, qlk_wtype wtype, int levels, const qlk_gemm_unit *unit,
+                         size_t panels, size_t chunks, packed_case *c)
 {
   memset(c, 0, sizeof *c);
+  c->levels = levels;
   c->wtype = wtype;
   c->nr = unit->nr;
   c->kr = unit->kr;
@@ -189,6 +220,12 @@ static void make_case(kc *k, int kind, qlk_wtype wtype, const qlk_gemm_unit *uni
     make_codes(k, kind, c, codes);
   else
     make_floats(k, kind, c, codes);
+}
+
+static void make_case(kc *k, int kind, qlk_wtype wtype, const qlk_gemm_unit *unit, size_t panels,
+                      size_t chunks, packed_case *c)
+{
+  make_case_of(k, kind, wtype, ANY_LEVELS, unit, panels, chunks, c);
 }
 
 static void free_case(packed_case *c)
@@ -481,12 +518,15 @@ static void check_dense(kc *k, const qlk_gemm_unit *unit, bool ordered)
       }
 }
 
-static void bench_weights(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype, bool gemv)
+static void bench_levels(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype, int levels, bool gemv)
 {
   const size_t depth = gemv ? 4096 : QLK_KB;
   packed_case c;
-  kc_begin(k, 0, "panels=2, k=%zu", depth);
-  make_case(k, KC_UNIFORM, wtype, unit, 2, depth / unit->kr, &c);
+  kc_begin(k, 0, "panels=2, k=%zu%s", depth,
+           levels == ONE_TABLE   ? ", table"
+           : levels == CODEBOOKS ? ", codebooks"
+                                 : "");
+  make_case_of(k, KC_UNIFORM, wtype, levels, unit, 2, depth / unit->kr, &c);
   for (size_t g = 0; g < c.w.groups; g++)
     c.ends[g] = (uint32_t)(g + 1 < c.w.groups && (g + 1) * 128 < depth ? (g + 1) * 128 : depth);
   float *x = kc_memory(k, depth * sizeof(float), 64);
@@ -507,7 +547,7 @@ static void bench_few(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype)
   packed_case c;
   call a = {.unit = unit, .w = &c.w, .panels = 2, .k1 = DEPTH, .m = unit->few_rows};
   kc_begin(k, 0, "m=%zu, panels=2, k=%d", a.m, DEPTH);
-  make_case(k, KC_UNIFORM, wtype, unit, 2, DEPTH / unit->kr, &c);
+  make_case_of(k, KC_UNIFORM, wtype, NO_LEVELS, unit, 2, DEPTH / unit->kr, &c);
   for (size_t g = 0; g < c.w.groups; g++)
     c.ends[g] = (uint32_t)(g + 1 < c.w.groups && (g + 1) * 128 < DEPTH ? (g + 1) * 128 : DEPTH);
   a.ldx = DEPTH + 16;
@@ -520,6 +560,13 @@ static void bench_few(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype)
                 2.0 * (double)c.w.code_stride);
   free_case(&c);
   k->buffers = 0;
+}
+
+static void bench_weights(kc *k, const qlk_gemm_unit *unit, qlk_wtype wtype, bool gemv)
+{
+  const int most = formats[wtype].bits != 0 ? CODEBOOKS : NO_LEVELS;
+  for (int levels = NO_LEVELS; levels <= most; levels++)
+    bench_levels(k, unit, wtype, levels, gemv);
 }
 
 static void bench_dense(kc *k, const qlk_gemm_unit *unit, bool ordered)

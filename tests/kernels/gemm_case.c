@@ -118,6 +118,16 @@ static void make_g_idx(gemm_case *c)
   }
 }
 
+/* One table, or a codebook for each row. */
+static void make_levels(gemm_case *c)
+{
+  c->kind = QL_GRID_TABLE;
+  c->level_sets = case_below(c, 2) ? c->n : 1;
+  c->levels = malloc((c->level_sets << c->bits) * sizeof(float));
+  for (size_t i = 0; i < c->level_sets << c->bits; i++)
+    c->levels[i] = 2.0f * unit(c) - 1.0f;
+}
+
 static void make_codes(gemm_case *c)
 {
   c->groups = (c->k + c->block_cols - 1) / c->block_cols;
@@ -138,13 +148,18 @@ static void make_codes(gemm_case *c)
     c->fzeros = short_values(c, blocks);
     c->kind = QL_GRID_FLOAT_ZERO;
   }
+  if (c->parts & QL_PART_TABLE)
+    make_levels(c);
   for (size_t i = 0; i < c->n * c->k; i++) {
     const size_t row = i / c->k, col = i % c->k;
     const size_t group = c->g_idx ? (size_t)c->g_idx[col] : col / c->block_cols;
     const size_t block = row / c->block_rows * c->groups + group;
     c->codes[i] = (uint8_t)case_below(c, (size_t)1 << c->bits);
     const double zero = c->fzeros ? (double)c->fzeros[block] : (double)c->zeros[block];
-    const double w = (double)c->scales[block] * ((double)c->codes[i] - zero);
+    const size_t set = c->level_sets > 1 ? row : 0;
+    const double number =
+        c->levels ? (double)c->levels[(set << c->bits) + c->codes[i]] : (double)c->codes[i] - zero;
+    const double w = (double)c->scales[block] * number;
     c->values[i] = c->fzeros ? w : (double)(float)w;
   }
 }
@@ -215,13 +230,16 @@ static void make_activations(gemm_case *c)
   }
 }
 
-void case_make(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k)
+static void make(gemm_case *c, uint64_t seed, uint32_t kinds, size_t max_m, size_t max_n,
+                 size_t max_k)
 {
   memset(c, 0, sizeof *c);
   c->state = seed;
   draw(c, max_m, max_n, max_k);
   /* Every fourth case has parts, and each combination comes up. */
-  c->parts = c->bits != 0 && seed % 4 == 3 ? (uint32_t)(seed / 4 % 16) : 0;
+  c->parts = c->bits != 0 && seed % 4 == 3 ? (uint32_t)(seed / 4 % kinds) : 0;
+  if (c->parts & QL_PART_TABLE)
+    c->parts &= ~QL_PART_FLOAT_ZEROS;
   c->values = malloc(c->n * c->k * sizeof *c->values);
   c->magnitudes = malloc(c->n * c->k * sizeof *c->magnitudes);
   if (c->bits != 0) {
@@ -242,6 +260,16 @@ void case_make(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t m
   make_parts(c);
 }
 
+void case_make(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k)
+{
+  make(c, seed, QL_PART_TABLE, max_m, max_n, max_k);
+}
+
+void case_make_any(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k)
+{
+  make(c, seed, 2 * QL_PART_TABLE, max_m, max_n, max_k);
+}
+
 void case_free(gemm_case *c)
 {
   free(c->codes);
@@ -256,6 +284,7 @@ void case_free(gemm_case *c)
   free(c->side_scales);
   free(c->lora_a);
   free(c->lora_b);
+  free(c->levels);
   free(c->elements);
   free(c->values);
   free(c->x_memory);
@@ -290,7 +319,7 @@ ql_qmat_view case_view(const gemm_case *c)
                         .scale_dtype = c->scale_dtype,
                         .codes = c->codes,
                         .scales = c->scales,
-                        .zeros = c->fzeros ? NULL : c->zeros,
+                        .zeros = c->fzeros || c->levels ? NULL : c->zeros,
                         .g_idx = c->g_idx,
                         .fzeros = c->fzeros,
                         .in_scale = c->in_scale,
@@ -302,7 +331,9 @@ ql_qmat_view case_view(const gemm_case *c)
                         .rank = c->rank,
                         .lora_dtype = c->lora_dtype,
                         .lora_a = c->lora_a,
-                        .lora_b = c->lora_b};
+                        .lora_b = c->lora_b,
+                        .levels = c->levels,
+                        .level_sets = c->level_sets};
 }
 
 ql_packed *case_pack(const gemm_case *c, const ql_ctx *ctx)

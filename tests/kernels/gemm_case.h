@@ -27,7 +27,8 @@ typedef struct {
   double *values;     /* [n, k] */
   double *magnitudes; /* [n, k], sum of |terms| that a value is made of */
   uint32_t parts;     /* QL_PART_* */
-  float *fzeros, *in_scale, *side_values, *side_scales, *lora_a, *lora_b;
+  float *fzeros, *in_scale, *side_values, *side_scales, *lora_a, *lora_b, *levels;
+  size_t level_sets;
   int32_t *side_cols;
   size_t side_count, rank;
   ql_dtype side_dtype, lora_dtype;
@@ -40,8 +41,9 @@ typedef struct {
 uint64_t case_u64(gemm_case *c);
 size_t case_below(gemm_case *c, size_t n);
 
-/* Draws shapes and types; m, n, k at most the given ones. */
+/* Draws shapes and types; m, n, k at most the given ones; case_make_any tables of levels too. */
 void case_make(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k);
+void case_make_any(gemm_case *c, uint64_t seed, size_t max_m, size_t max_n, size_t max_k);
 void case_free(gemm_case *c);
 const char *case_text(const gemm_case *c);
 
