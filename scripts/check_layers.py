@@ -70,7 +70,8 @@ def header_rooms(names, problems):
 def check_system(name, where, header, problems):
     if where.startswith("kernels"):
         isa = where.partition("/")[2]
-        if header not in KERNEL_SYSTEM | KERNEL_EXTRA.get(isa, set()):
+        extra = {"immintrin.h"} if name.name.endswith("_x86_body.h") else KERNEL_EXTRA.get(isa, set())
+        if header not in KERNEL_SYSTEM | extra:
             problems.append(f"{name}: a kernel includes <{header}>")
     elif where.startswith("include"):
         if header not in PUBLIC_SYSTEM and not header.startswith("quantlib/"):

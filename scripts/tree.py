@@ -58,7 +58,8 @@ def functions(source):
             end = next(j for j in range(i, len(lines)) if lines[j].startswith("}"))
             name = re.match(r"[^(]*?(\w+)\s*\(", header)
             if name and "=" not in header.split("(")[0]:
-                static = "static" in header.split("(")[0].split()
+                words = header.split("(")[0].split()
+                static = "static" in words or "ALWAYS" in words  # of kernels: static, always inline
                 yield name.group(1), static, start + 1, end - start + 1
             start = None
         elif line.endswith((";", "}")) or line.strip() == "":

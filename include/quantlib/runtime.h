@@ -138,11 +138,12 @@ QL_API ql_status ql_gemm_w8a16(const ql_ctx *ctx, const ql_packed *w, const ql_t
  *  x is floating point (made into codes as options->act says) or I8: codes -127..127 with
  *  options->x_scales and x_zeros. With I = sum over k of (q_x - z_x) (c_w - z_w), exact and the
  *  same on every ISA, y = s_x (sum over groups of s_w I) + bias, the sums in the order of the
- *  groups; with scales of x for each group y = (sum over groups of (s_w s_x) I) + bias. A zero point
- *  of x needs weights of 5 to 8 bits with integer zero points; terms of columns beyond options->act->threshold are added to that. y of type I32 gets I
- *  itself: one group per row, no bias, no threshold. A group so long that I might not fit 32 bits
- *  (131,072 columns always fit where both are symmetric, 33,024 always) is QL_STATUS_UNSUPPORTED.
- *  A row of x with NaN or Inf gives NaN. Thread-safe. @since 0.1 */
+ *  groups; with scales of x for each group y = (sum over groups of (s_w s_x) I) + bias. A zero
+ *  point of x needs weights of 5 to 8 bits with integer zero points; terms of columns beyond
+ *  options->act->threshold are added to that. y of type I32 gets I itself: one group per row, no
+ *  bias, no threshold. A group so long that I might not fit 32 bits (131,072 columns always fit
+ *  where both are symmetric, 33,024 always) is QL_STATUS_UNSUPPORTED. A row of x with NaN or Inf
+ *  gives NaN. Thread-safe. @since 0.1 */
 QL_API ql_status ql_gemm_w8a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
                               const ql_tensor *y, const ql_gemm_options *options, ql_error *error);
 QL_API ql_status ql_gemm_w2a8(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,

@@ -375,6 +375,12 @@ static void test_named_widths(const char *isa)
     for (int i = 0; i < 4; i++)
       expect(got[i] == (bits[i] == c.bits ? QL_STATUS_OK : QL_STATUS_DTYPE),
              "%d bits called as %d give %d", c.bits, bits[i], got[i]);
+    const int got8[4] = {
+        ql_gemm_w2a8(ctx, w, &c.x, &y, NULL, NULL), ql_gemm_w3a8(ctx, w, &c.x, &y, NULL, NULL),
+        ql_gemm_w4a8(ctx, w, &c.x, &y, NULL, NULL), ql_gemm_w8a8(ctx, w, &c.x, &y, NULL, NULL)};
+    for (int i = 0; i < 4; i++)
+      expect(got8[i] == (bits[i] == c.bits ? QL_STATUS_OK : QL_STATUS_DTYPE),
+             "%d bits called as %d with 8-bit activations give %d", c.bits, bits[i], got8[i]);
     const char *const kernels[] = {"", "w2p", "w2p", "w3p", "w4p", "w8p", "w8p", "w8p", "w8p"};
     expect(strstr(ql_gemm_query(ctx, w, 1, NULL), kernels[c.bits]) != NULL,
            "%d bits are served by %s", c.bits, ql_gemm_query(ctx, w, 1, NULL));
