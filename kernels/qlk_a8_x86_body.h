@@ -93,26 +93,47 @@ ALWAYS size_t chunk_bytes_of(const int bits)
   return (bits == 3 ? 12 : 4) * (size_t)NR;
 }
 
+/* Loops over rows have to vanish, or gcc keeps the sums in memory around them. clang unrolls them
+ * by itself, and too early when it is told to. */
+#if defined(__clang__)
+#define UNROLL
+#else
+#define UNROLL _Pragma("GCC unroll 12")
+#endif
+
 /* The corrections by zero points are where the sums of a group begin. */
 ALWAYS void begin_group(const int bits, const size_t rows, const qlk_weights *w, size_t at,
                         size_t group, const qlk_a8_rows *x, ints acc[][2])
 {
   /* What the codes that are multiplied lack. */
   const int32_t offset = bits == 8 && QLK_SIGNED ? 128 : 0;
-  const int32_t implied = (w->fzeros != NULL ? 0 : 1 << (bits - 1)) - offset;
-  for (size_t r = 0; r < rows; r++) {
-    const uint32_t sum = 0u - (uint32_t)x->sums[r * w->groups + group];
-    for (size_t v = 0; v < 2; v++) {
-      acc[r][v] = MM(set1_epi32)((int32_t)((uint32_t)implied * sum));
-      if (w->zeros != NULL) {
-        const ints zero =
-            MM(sub_epi32)(load_zeros(w->zeros + at + v * LANES), MM(set1_epi32)(offset));
-        acc[r][v] = MM(mullo_epi32)(zero, MM(set1_epi32)((int32_t)sum));
-      }
-      if (x->zeros != NULL)
-        acc[r][v] = MM(sub_epi32)(acc[r][v], MM(mullo_epi32)(load_ints(w->sums + at + v * LANES),
-                                                             MM(set1_epi32)(x->zeros[r])));
+  const int32_t *sums = x->sums + group;
+  if (w->zeros == NULL) {
+    const int32_t zero = (w->fzeros != NULL ? 0 : 1 << (bits - 1)) - offset;
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+      const uint32_t correction = (uint32_t)zero * (uint32_t)sums[r * w->groups];
+      acc[r][0] = acc[r][1] = MM(set1_epi32)((int32_t)(0u - correction));
     }
+  } else {
+    const ints plain = MM(set1_epi32)(offset);
+    const ints z0 = MM(sub_epi32)(plain, load_zeros(w->zeros + at));
+    const ints z1 = MM(sub_epi32)(plain, load_zeros(w->zeros + at + LANES));
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+      const ints sum = MM(set1_epi32)(sums[r * w->groups]);
+      acc[r][0] = MM(mullo_epi32)(z0, sum);
+      acc[r][1] = MM(mullo_epi32)(z1, sum);
+    }
+  }
+  if (x->zeros == NULL)
+    return;
+  const ints w0 = load_ints(w->sums + at), w1 = load_ints(w->sums + at + LANES);
+  UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    const ints zero = MM(set1_epi32)(x->zeros[r]);
+    acc[r][0] = MM(sub_epi32)(acc[r][0], MM(mullo_epi32)(w0, zero));
+    acc[r][1] = MM(sub_epi32)(acc[r][1], MM(mullo_epi32)(w1, zero));
   }
 }
 
@@ -150,6 +171,7 @@ ALWAYS void add_part(const int bits, const size_t rows, const unsigned char *chu
                      const size_t part, ints acc[][2])
 {
   const ints w0 = cut(bits, chunk, part), w1 = cut(bits, chunk + 4 * LANES, part);
+  UNROLL
   for (size_t r = 0; r < rows; r++) {
     const ints digits = four_digits(x + r * kr_of(bits) + 4 * part);
     acc[r][0] = add_four(bits, acc[r][0], w0, digits);
@@ -217,12 +239,15 @@ ALWAYS void sum_group(const int bits, const size_t rows, const size_t tile_rows,
   while (left > 0) {
     const size_t n = left < short_chunks(bits) ? left : short_chunks(bits);
     ints pairs[MR][2];
+    UNROLL
     for (size_t r = 0; r < rows; r++)
       pairs[r][0] = pairs[r][1] = SI(setzero)();
     add_chunks(bits, rows, tile_rows, n, chunk, digits, pairs);
-    for (size_t r = 0; r < rows; r++)
-      for (size_t v = 0; v < 2; v++)
-        acc[r][v] = MM(add_epi32)(acc[r][v], MM(madd_epi16)(pairs[r][v], MM(set1_epi16)(1)));
+    UNROLL
+    for (size_t r = 0; r < rows; r++) {
+      acc[r][0] = MM(add_epi32)(acc[r][0], MM(madd_epi16)(pairs[r][0], MM(set1_epi16)(1)));
+      acc[r][1] = MM(add_epi32)(acc[r][1], MM(madd_epi16)(pairs[r][1], MM(set1_epi16)(1)));
+    }
     chunk += n * bytes;
     digits += n * kr * tile_rows;
     left -= n;
@@ -243,72 +268,97 @@ ALWAYS float join_sums(const size_t digits, const int32_t *sums, size_t groups)
   return digits == 1 ? (float)sums[0] : 255.0f * (float)sums[0] + (float)sums[groups];
 }
 
+/* y += s * value, one vector of columns. */
+ALWAYS void add_scaled(floats s, floats value, float *y)
+{
+  MM(storeu_ps)(y, MM(add_ps)(MM(loadu_ps)(y), MM(mul_ps)(s, value)));
+}
+
 ALWAYS void add_group(const size_t digits, const size_t rows, const qlk_weights *w, size_t at,
                       size_t group, const qlk_a8_rows *x, ints acc[][2], float *y, size_t ldy)
 {
-  for (size_t v = 0; v < 2; v++) {
-    const floats scale = load_elements(w->scale_type, w->scales, at + v * LANES);
+  const floats s0 = load_elements(w->scale_type, w->scales, at);
+  const floats s1 = load_elements(w->scale_type, w->scales, at + LANES);
+  if (w->fzeros == NULL && x->scales == NULL) {
+    UNROLL
     for (size_t i = 0; i < rows / digits; i++) {
-      floats value = join(digits, acc + i * digits, v), s = scale;
-      float *to = y + i * ldy + v * LANES;
-      if (w->fzeros != NULL) {
-        const float sum = join_sums(digits, x->sums + i * digits * w->groups + group, w->groups);
-        const floats zero = load_elements(w->scale_type, w->fzeros, at + v * LANES);
-        value = MM(sub_ps)(value, MM(mul_ps)(zero, MM(set1_ps)(sum)));
-      }
-      if (x->scales != NULL)
-        s = MM(mul_ps)(s, MM(set1_ps)(x->scales[i * w->groups + group]));
-      MM(storeu_ps)(to, MM(add_ps)(MM(loadu_ps)(to), MM(mul_ps)(s, value)));
+      add_scaled(s0, join(digits, acc + i * digits, 0), y + i * ldy);
+      add_scaled(s1, join(digits, acc + i * digits, 1), y + i * ldy + LANES);
+    }
+  } else if (w->fzeros == NULL) {
+    UNROLL
+    for (size_t i = 0; i < rows / digits; i++) {
+      const floats s = MM(set1_ps)(x->scales[i * w->groups + group]);
+      add_scaled(MM(mul_ps)(s0, s), join(digits, acc + i * digits, 0), y + i * ldy);
+      add_scaled(MM(mul_ps)(s1, s), join(digits, acc + i * digits, 1), y + i * ldy + LANES);
+    }
+  } else {
+    const floats z0 = load_elements(w->scale_type, w->fzeros, at);
+    const floats z1 = load_elements(w->scale_type, w->fzeros, at + LANES);
+    UNROLL
+    for (size_t i = 0; i < rows / digits; i++) {
+      const floats s = MM(set1_ps)(x->scales != NULL ? x->scales[i * w->groups + group] : 1.0f);
+      const floats sum =
+          MM(set1_ps)(join_sums(digits, x->sums + i * digits * w->groups + group, w->groups));
+      const floats v0 = MM(sub_ps)(join(digits, acc + i * digits, 0), MM(mul_ps)(z0, sum));
+      const floats v1 = MM(sub_ps)(join(digits, acc + i * digits, 1), MM(mul_ps)(z1, sum));
+      add_scaled(MM(mul_ps)(s0, s), v0, y + i * ldy);
+      add_scaled(MM(mul_ps)(s1, s), v1, y + i * ldy + LANES);
     }
   }
 }
 
-ALWAYS void gemm_rows(const int bits, const size_t digits, const size_t rows, const qlk_weights *w,
-                      size_t panel, size_t group, size_t end, const qlk_a8_rows *x, float *y,
-                      size_t ldy)
+/* The rows of digits from `first` on of a tile. */
+ALWAYS qlk_a8_rows rows_from(const int bits, const size_t digits, const qlk_weights *w,
+                             const qlk_a8_rows *x, size_t first)
 {
-  for (; group < end; group++) {
+  const size_t i = first / digits;
+  const qlk_a8_rows rows = {x->digits + first * kr_of(bits), x->sums + first * w->groups,
+                            x->scales != NULL ? x->scales + i * w->groups : NULL,
+                            x->zeros != NULL ? x->zeros + i : NULL};
+  return rows;
+}
+
+ALWAYS void gemm_rows(const int bits, const size_t digits, const size_t rows, size_t tile_rows,
+                      size_t first, const qlk_weights *w, size_t panel, size_t group, size_t end,
+                      const qlk_a8_rows *tile, float *y, size_t ldy)
+{
+  const qlk_a8_rows x = rows_from(bits, digits, w, tile, first);
+  for (y += first / digits * ldy; group < end; group++) {
     ints acc[MR][2];
-    sum_group(bits, rows, rows, w, panel, group, x, acc);
-    add_group(digits, rows, w, panel * w->scale_stride + group * NR, group, x, acc, y, ldy);
+    sum_group(bits, rows, tile_rows, w, panel, group, &x, acc);
+    add_group(digits, rows, w, panel * w->scale_stride + group * NR, group, &x, acc, y, ldy);
   }
 }
 
-/* rows is a constant in each case, so that the sums stay in registers. */
-#define QLK_ROWS(n) \
-  case n: \
-    if (n <= MR && n % digits == 0) \
-      gemm_rows(bits, digits, n <= MR ? n : MR, w, panel, group, end, x, y, ldy); \
-    break;
+/* rows is a constant in each call, so that the sums stay in registers. */
+#define QLK_TAKE(rows) \
+  for (; (rows) <= MR && (rows) % digits == 0 && total - first >= (rows); first += (rows)) \
+    gemm_rows(bits, digits, (rows) <= MR ? (rows) : MR, total, first, w, panel, group, end, x, y, \
+              ldy);
 
+/* Other numbers of rows take two or three steps, no longer than the next larger one. */
 ALWAYS void gemm(const int bits, const size_t digits, const qlk_weights *w, size_t panel,
                  size_t group, size_t end, size_t m, const qlk_a8_rows *x, float *y, size_t ldy)
 {
-  switch (m * digits) {
-    QLK_ROWS(1)
-    QLK_ROWS(2)
-    QLK_ROWS(3)
-    QLK_ROWS(4)
-    QLK_ROWS(5)
-    QLK_ROWS(6)
-    QLK_ROWS(7)
-    QLK_ROWS(8)
-    QLK_ROWS(9)
-    QLK_ROWS(10)
-    QLK_ROWS(11)
-    QLK_ROWS(12)
-  default: break;
-  }
+  const size_t total = m * digits;
+  size_t first = 0;
+  QLK_TAKE(12)
+  QLK_TAKE(8)
+  QLK_TAKE(6)
+  QLK_TAKE(4)
+  QLK_TAKE(3)
+  QLK_TAKE(2)
+  QLK_TAKE(1)
 }
 
-#undef QLK_ROWS
+#undef QLK_TAKE
 
 ALWAYS void integers(const int bits, const qlk_weights *w, size_t panel, size_t group, size_t m,
                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
 {
   for (size_t i = 0; i < m; i++) {
-    const qlk_a8_rows row = {x->digits + i * kr_of(bits), x->sums + i * w->groups, NULL,
-                             x->zeros != NULL ? x->zeros + i : NULL};
+    const qlk_a8_rows row = rows_from(bits, 1, w, x, i);
     ints acc[1][2];
     sum_group(bits, 1, m, w, panel, group, &row, acc);
     for (size_t v = 0; v < 2; v++)
