@@ -139,20 +139,32 @@ static ql_status place(ql_gptq_factor *f, double *kept, ql_error *error)
               : qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to sort %zu columns", f->cols);
 }
 
+/* The least R_kk^2 / H~_kk: what is left of a column when all later ones are taken out of it. */
+static double least_pivot(const ql_gptq_factor *f)
+{
+  double least = 1.0;
+  for (size_t k = 0; k < f->cols; k++) {
+    const double pivot = qli_factor_pivot(f, k);
+    const double part = pivot * pivot / (f->diag[k] + qli_factor_excess(f, k));
+    if (!(part > 0.0))
+      return 0.0;
+    least = part < least ? part : least;
+  }
+  return least;
+}
+
 /* A pivot that is lost in the rounding errors of its own sum is no pivot. Its square is H~_kk less
  * up to cols terms, with an error of cols * 2^-52 of that, which what was eliminated before may
  * have amplified: a margin of 256 for it. Damping by 0.01 keeps the square above 0.01 / cols of
  * H~_kk, two orders above this even for 28672 columns. */
 static bool pivots_hold(const ql_gptq_factor *f)
 {
-  for (size_t k = 0; k < f->cols; k++) {
-    const double pivot = qli_factor_pivot(f, k);
-    const double whole = f->diag[k] + qli_factor_excess(f, k);
-    if (!(pivot * pivot > 256.0 * (double)f->cols * DBL_EPSILON * whole))
-      return false;
-  }
-  return true;
+  return least_pivot(f) > 256.0 * (double)f->cols * DBL_EPSILON;
 }
+
+/* Products in f32 perturb H~ as its own accumulation did, by some 2^-22 sqrt(H_ii H_jj). Where this
+ * much of each column stands by itself no loss is moved by it: doc/design/0006. */
+static const double enough_for_narrow = 0x1p-8;
 
 /* LAPACK wants the lower triangle for itself: H goes back into it from a copy. */
 static ql_status factor_lapack(ql_gptq_factor *f, ql_error *error)
@@ -170,10 +182,10 @@ static ql_status factor_lapack(ql_gptq_factor *f, ql_error *error)
 }
 
 /* What the factorization leaves of H below the diagonal lacks the blocks on the diagonal. */
-static ql_status factor_own(ql_gptq_factor *f, const double *kept, ql_error *error)
+static ql_status factor_own(ql_gptq_factor *f, bool narrow, const double *kept, ql_error *error)
 {
   const size_t n = f->cols;
-  const ql_status status = qli_chol_upper(f->ctx, n, f->matrix, n, 0, NULL, error);
+  const ql_status status = qli_chol_upper(f->ctx, n, f->matrix, n, narrow, NULL, error);
   for (size_t i = 0; i < n; i++) {
     const size_t first = i / TILE * TILE;
     memcpy(f->matrix + i * n + first, kept + i * TILE, (i - first) * sizeof *kept);
@@ -181,21 +193,36 @@ static ql_status factor_own(ql_gptq_factor *f, const double *kept, ql_error *err
   return status;
 }
 
+/* f->matrix is H in the order of the columns. */
+static ql_status factor_damped(ql_gptq_factor *f, bool narrow, const ql_gptq_config *c,
+                               ql_error *error)
+{
+  double *kept = qli_alloc(f->ctx, f->cols, TILE * sizeof *kept);
+  if (kept == NULL)
+    return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to factor %zu columns", f->cols);
+  ql_status status = place(f, kept, error);
+  if (status == QL_STATUS_OK)
+    status = c->lapack != 0 ? factor_lapack(f, error) : factor_own(f, narrow, kept, error);
+  qli_free(f->ctx, kept);
+  return status;
+}
+
 /* f->matrix is H in the order of the columns. QL_STATUS_NUMERIC: not positive definite with this
  * damping. */
-static ql_status try_damping(ql_gptq_factor *f, const ql_gptq_config *c, ql_error *error)
+static ql_status try_damping(ql_gptq_factor *f, const ql_stats *stats, const ql_gptq_config *c,
+                             ql_error *error)
 {
   const double mean = mean_diag(f, c->classical != 0);
-  double *kept = qli_alloc(f->ctx, f->cols, TILE * sizeof *kept);
+  const bool narrow = f->cols > QLI_FACTOR_NARROW && c->classical == 0 && c->lapack == 0;
   f->lambda = f->damp * mean;
   if (c->classical == 0)
     f->dead_diag = f->lambda > 0.0 ? 0.0 : mean;
-  ql_status status = kept != NULL ? place(f, kept, error)
-                                  : qli_fail(error, QL_STATUS_NO_MEMORY,
-                                             "no memory to factor %zu columns", f->cols);
-  if (status == QL_STATUS_OK)
-    status = c->lapack != 0 ? factor_lapack(f, error) : factor_own(f, kept, error);
-  qli_free(f->ctx, kept);
+  ql_status status = factor_damped(f, narrow, c, error);
+  if (narrow && (status == QL_STATUS_NUMERIC ||
+                 (status == QL_STATUS_OK && !(least_pivot(f) >= enough_for_narrow)))) {
+    QLI_TRY(qli_hessian_into(f->ctx, stats, f->matrix, error));
+    status = factor_damped(f, false, c, error);
+  }
   return status != QL_STATUS_OK || pivots_hold(f) ? status : QL_STATUS_NUMERIC;
 }
 
@@ -231,7 +258,7 @@ static ql_status climb_damping(ql_gptq_factor *f, const ql_stats *stats, const q
   ql_error cause = QL_ERROR_INIT;
   f->damp = c->damp;
   for (;;) {
-    const ql_status status = try_damping(f, c, &cause);
+    const ql_status status = try_damping(f, stats, c, &cause);
     if (status == QL_STATUS_OK)
       break;
     if (status != QL_STATUS_NUMERIC)

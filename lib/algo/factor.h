@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+/* Beyond this many columns the factorization multiplies far blocks in f32. */
+enum { QLI_FACTOR_NARROW = 512 };
+
 /* All indices are positions in the order of quantization. The two triangles share one square: R on
  * and above the diagonal, H below it, so that the loss can be checked against H itself. */
 struct ql_gptq_factor {

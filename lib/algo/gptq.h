@@ -17,7 +17,8 @@
 
 enum {
   QLI_GPTQ_TILE = QLK_PANEL, /* rows of a tile */
-  QLI_GPTQ_NEAR = 512        /* most columns of a strip: the feedback within is exact */
+  QLI_GPTQ_EXACT = 512,      /* up to so many columns all feedback is exact */
+  QLI_GPTQ_STRIP = 256       /* beyond: columns of a strip, the feedback within which is exact */
 };
 
 /* What the rows of one run have in common. */
@@ -35,6 +36,7 @@ typedef struct qli_gptq_plan {
   size_t *first;     /* [groups + 1] where the members of each group begin */
   double *pivots_sq; /* [cols] R_kk^2 */
   double *upper;     /* scratch of a panel of H */
+  size_t strip;      /* most columns of a strip */
   size_t chunk;      /* rows that are worked on together */
 } qli_gptq_plan;
 
@@ -75,7 +77,7 @@ ql_status qli_gptq_round_instead(const ql_ctx *ctx, const ql_tensor *w, const ql
 ql_status qli_gptq_check_fit(const ql_gptq_factor *f, const qli_grid *g, const ql_gptq_config *c,
                              ql_error *error);
 
-/* Columns are worked on in strips of at most QLI_GPTQ_NEAR: the feedback of all columns before is
+/* Columns are worked on in strips of at most plan->strip: the feedback of all columns before is
  * gathered for a whole strip at once. Strips are made of segments: feedback from the strip comes
  * segment by segment. Segments are made of steps: columns within which feedback comes at once. */
 size_t qli_gptq_strip_end(const qli_gptq_plan *plan, size_t k);

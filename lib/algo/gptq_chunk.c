@@ -266,7 +266,7 @@ static bool alloc_stretch(stretch *s)
 {
   const qli_gptq_plan *plan = s->chunk->plan;
   const size_t workers = ql_ctx_workers(plan->ctx);
-  const size_t columns = qli_min_size(QLI_GPTQ_NEAR, plan->factor->cols);
+  const size_t columns = qli_min_size(plan->strip, plan->factor->cols);
   bool good = qli_gptq_strip_alloc(plan, is_exact(s->chunk), &s->strip);
   s->results = qli_alloc(plan->ctx, tiles_of(s->chunk), sizeof *s->results);
   s->space = qli_calloc(plan->ctx, workers, sizeof *s->space);

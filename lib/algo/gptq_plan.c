@@ -59,7 +59,8 @@ ql_status qli_gptq_plan_make(const ql_ctx *ctx, const ql_tensor *w, const ql_gpt
   plan->fixed = factor->order == QL_GPTQ_ORDER_STATIC || config->static_grids != 0 ||
                 (classical && grid->groups == 1);
   plan->stale = classical && !plan->fixed;
-  plan->wide = !plan->fixed && !plan->stale && grid->block_cols > QLI_GPTQ_NEAR;
+  plan->strip = cols <= QLI_GPTQ_EXACT ? QLI_GPTQ_EXACT : QLI_GPTQ_STRIP;
+  plan->wide = !plan->fixed && !plan->stale && grid->block_cols > plan->strip;
   plan->group_of = qli_alloc(ctx, cols, sizeof *plan->group_of);
   plan->members = qli_alloc(ctx, cols, sizeof *plan->members);
   plan->first = qli_alloc(ctx, grid->groups + 1, sizeof *plan->first);
@@ -114,7 +115,7 @@ static size_t block_end(const qli_gptq_plan *plan, size_t k)
 
 size_t qli_gptq_strip_end(const qli_gptq_plan *plan, size_t k)
 {
-  const size_t cols = plan->factor->cols, most = k + qli_min_size(QLI_GPTQ_NEAR, cols - k);
+  const size_t cols = plan->factor->cols, most = k + qli_min_size(plan->strip, cols - k);
   if (plan->fixed)
     return most;
   if (plan->stale || plan->wide)

@@ -19,7 +19,8 @@ enum {
   QLI_SOLVE_BLOCK = 128,   /* columns between two updates of all of P */
   QLI_SOLVE_SHUFFLE = 128, /* columns of a shuffled block */
   QLI_SOLVE_PATHS = 48,    /* most paths of beam and Klein, a multiple of all vectors */
-  QLI_SOLVE_NARROW = 256   /* longest group that one tile can hold */
+  QLI_SOLVE_NARROW = 256,  /* longest group that one tile can hold */
+  QLI_SOLVE_EXACT = 512    /* most columns whose products are in f64 */
 };
 
 /* What the rows of one run have in common. */
@@ -107,7 +108,7 @@ ql_status qli_solve_refit_wide(qli_solve_chunk *chunk, ql_error *error);
 /* The codes of randomly drawn blocks of columns found anew, `shuffle` times over all columns. */
 ql_status qli_solve_shuffle(qli_solve_chunk *chunk, int32_t round, ql_error *error);
 
-/* C[cols, rows of the chunk] += or -= A[m, n] B[n, rows]: in f64 for up to QLI_GPTQ_NEAR
+/* C[cols, rows of the chunk] += or -= A[m, n] B[n, rows]: in f64 for up to QLI_SOLVE_EXACT
  * columns, else with products in f32 as in GPTQ's far feedback. */
 ql_status qli_solve_product(const qli_solve_chunk *chunk, qli_sign sign, size_t m, size_t n,
                             qli_view_f64 a, qli_view_f64 b, double *c, ql_error *error);

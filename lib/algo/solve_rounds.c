@@ -125,7 +125,7 @@ ql_status qli_solve_product(const qli_solve_chunk *chunk, qli_sign sign, size_t 
                             qli_view_f64 a, qli_view_f64 b, double *c, ql_error *error)
 {
   const ql_ctx *ctx = chunk->plan->ctx;
-  if (chunk->plan->factor->cols <= QLI_GPTQ_NEAR)
+  if (chunk->plan->factor->cols <= QLI_SOLVE_EXACT)
     return qli_gemm_f64(ctx, sign, m, chunk->rows, n, a, b, c, chunk->rows, error);
   return qli_gemm_narrow(ctx, sign, m, chunk->rows, n, a, b, c, chunk->rows, error);
 }

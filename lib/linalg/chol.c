@@ -15,7 +15,7 @@
  * and when it is done, the same for all columns before it at once, by all of its columns in the
  * same order: a product that is deep enough not to wait for memory. */
 
-enum { STEP = 16, OUTER = 4 * QLI_PANEL };
+enum { STEP = 16, OUTER = 4 * QLI_PANEL, STRETCH = QLI_PANEL / 2 /* of sums in f32 */ };
 
 /* Panels of R hold OUTER columns, the last one first: those of block J begin at depth outer_end -
  * end of J. */
@@ -123,9 +123,9 @@ static void update_far(void *arg, size_t index, size_t worker)
                  QLI_PANEL, row == col);
     return;
   }
-  for (size_t at = 0; at < end; at += OUTER / 2)
+  for (size_t at = 0; at < end; at += STRETCH)
     qli_tile_add(
-        &j->far, qli_min_size(OUTER / 2, end - at), j->narrow_minus + row * panel + at * QLI_PANEL,
+        &j->far, qli_min_size(STRETCH, end - at), j->narrow_minus + row * panel + at * QLI_PANEL,
         j->narrow_plus + col * panel + at * QLI_PANEL, c, j->ld, QLI_PANEL, QLI_PANEL, row == col);
 }
 

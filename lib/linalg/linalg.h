@@ -46,8 +46,8 @@ ql_status qli_chol_reverse(const ql_ctx *ctx, size_t n, double *h, size_t ld, si
 
 /* The same without the zeros: below the diagonal only the blocks of QLK_PANEL rows and columns on
  * the diagonal are written, with nothing of use. narrow: products with columns that are not of the
- * same 384 are summed in f32 over 192 of them, then in f64; each element of R R^T then differs from
- * that of H by up to 194 * 2^-24 sqrt(H_ii H_jj) instead of n * 2^-53 of it. */
+ * same 384 are summed in f32 over 48 of them, then in f64; an element of R R^T then differs from
+ * that of H by up to 50 * 2^-24 sqrt(H_ii H_jj) instead of n * 2^-53 of it. */
 ql_status qli_chol_upper(const ql_ctx *ctx, size_t n, double *h, size_t ld, int narrow,
                          size_t *pivot, ql_error *error);
 

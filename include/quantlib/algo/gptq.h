@@ -33,23 +33,25 @@ typedef struct ql_gptq_config {
   size_t struct_size;
   ql_gptq_order order;
   ql_gptq_fallback fallback;
-  double damp;           /**< times mean of the live part of diag(H) */
-  double damp_factor;    /**< each retry of a failed factorization multiplies damp by this */
-  double damp_max;       /**< no retry beyond this */
-  size_t block;          /**< columns per lazy update; 0: 128 */
-  uint64_t min_tokens;   /**< fewer calibration tokens than this: starved, fallback */
-  uint64_t seed;         /**< of the rows that the self-check looks at */
-  int32_t dead_keep;     /**< 0: columns that never saw input become 0; 1: they are rounded */
-  int32_t static_grids;  /**< 1: group grids from the original weights also for orders 0, 1 and 3 */
-  int32_t lapack;        /**< 1: factor with LAPACKE_dpotrf; bits then depend on the BLAS in use */
-  int32_t classical;     /**< 1: each dead column counts as 1 in the mean of the diagonal (of
-                              2 H / tokens), as in the classical program. ql_gptq_run sets it for
-                              a grid with QL_GRID_CLASSICAL */
+  double damp;          /**< times mean of the live part of diag(H) */
+  double damp_factor;   /**< each retry of a failed factorization multiplies damp by this */
+  double damp_max;      /**< no retry beyond this */
+  size_t block;         /**< columns per lazy update; 0: 128 */
+  uint64_t min_tokens;  /**< fewer calibration tokens than this: starved, fallback */
+  uint64_t seed;        /**< of the rows that the self-check looks at */
+  int32_t dead_keep;    /**< 0: columns that never saw input become 0; 1: they are rounded */
+  int32_t static_grids; /**< 1: group grids from the original weights also for orders 0, 1 and 3 */
+  int32_t lapack;       /**< 1: factor with LAPACKE_dpotrf; bits then depend on the BLAS in use */
+  int32_t classical;    /**< 1: each dead column counts as 1 in the mean of the diagonal (of
+                             2 H / tokens), as in the classical program. ql_gptq_run sets it for
+                             a grid with QL_GRID_CLASSICAL */
 } ql_gptq_config;
 
-#define QL_GPTQ_CONFIG_INIT                                                                  \
-  {sizeof(ql_gptq_config), QL_GPTQ_ORDER_GROUP_AWARE, QL_GPTQ_FALLBACK_RTN, 0.01, 10.0, 1.0, \
-   128, 1, 0, 0, 0, 0, 0}
+#define QL_GPTQ_CONFIG_INIT \
+  { \
+    sizeof(ql_gptq_config), QL_GPTQ_ORDER_GROUP_AWARE, QL_GPTQ_FALLBACK_RTN, 0.01, 10.0, 1.0, 128, \
+        1, 0, 0, 0, 0, 0 \
+  }
 
 /** How a layer was quantized. @since 0.1 */
 typedef int32_t ql_gptq_outcome;
@@ -64,29 +66,33 @@ enum {
 typedef struct ql_gptq_report {
   size_t struct_size;
   ql_gptq_outcome outcome;
-  int32_t retries;        /**< failed factorizations */
-  double damp;            /**< the relative damping that was used */
+  int32_t retries; /**< failed factorizations */
+  double damp;     /**< the relative damping that was used */
   uint64_t tokens;
-  uint64_t dead;          /**< columns with diag(H) = 0 */
-  double loss;            /**< sum of squared scaled errors = trace(D H~ D^T), H~ damped */
-  double loss_check;      /**< largest relative defect of that identity over the checked rows */
-  double proxy;           /**< trace(D H D^T) of the undamped H, D = w - q; 0 when rounded */
-  double proxy_ref;       /**< trace(W H W^T); 0 when rounded to nearest */
-  double sse;             /**< sum of (w - q)^2 */
-  double sse_ref;         /**< sum of w^2 */
+  uint64_t dead;     /**< columns with diag(H) = 0 */
+  double loss;       /**< sum of squared scaled errors = trace(D H~ D^T), H~ damped */
+  double loss_check; /**< largest relative defect of that identity over the checked rows */
+  double proxy;      /**< trace(D H D^T) of the undamped H, D = w - q; 0 when rounded */
+  double proxy_ref;  /**< trace(W H W^T); 0 when rounded to nearest */
+  double sse;        /**< sum of (w - q)^2 */
+  double sse_ref;    /**< sum of w^2 */
 } ql_gptq_report;
 
-#define QL_GPTQ_REPORT_INIT {sizeof(ql_gptq_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define QL_GPTQ_REPORT_INIT \
+  { \
+    sizeof(ql_gptq_report), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+  }
 
 /** The factored Hessian of one input, shared by every linear layer that reads it (q, k and v; gate
  *  and up). Immutable after creation; may be shared by threads. @since 0.1 */
 typedef struct ql_gptq_factor ql_gptq_factor;
 
-/** Damps, orders and factors the Hessian in stats (QL_STATS_HESSIAN), in f64: one reverse Cholesky
- *  factorization, no inverse. group: the block_cols of the grids that will be used with it (group
- *  aware order depends on it); 0 is all columns. A starved or non-positive Hessian gives a factor
- *  that carries that outcome, or an error, as config->fallback says. Owned by the caller:
- *  ql_gptq_factor_destroy. Memory: 8 cols^2 bytes and as much again while it runs. @since 0.1 */
+/** Damps, orders and factors the Hessian in stats (QL_STATS_HESSIAN): one reverse Cholesky
+ *  factorization, no inverse, in f64 but for far products of well conditioned ones. group: the
+ * block_cols of the grids that will be used with it (group aware order depends on it); 0 is all
+ * columns. A starved or non-positive Hessian gives a factor that carries that outcome, or an error,
+ * as config->fallback says. Owned by the caller: ql_gptq_factor_destroy. Memory: 8 cols^2 bytes,
+ * and 10 000 cols while it runs. @since 0.1 */
 QL_API ql_status ql_gptq_factor_create(const ql_ctx *ctx, const ql_stats *stats, size_t group,
                                        const ql_gptq_config *config, ql_gptq_factor **out,
                                        ql_error *error);
