@@ -122,6 +122,16 @@ def gather(runner, table, threads, cells):
             cells.setdefault(key, []).append(row)
 
 
+def gather_others(runner, threads, cells):
+    """What has no contender here: the work around the products, for the table of floors."""
+    print(f"  others, {threads} thread(s)", file=sys.stderr)
+    for row in runner.ours("others", ["dequantize", "quantize", "hessian", "gptq"], threads, []):
+        if row["seconds"] is not None:
+            work = f"{row['op']} {row['act_dtype']}" if row["op"] == "dequantize" else row["op"]
+            key = ("others", "quantlib", work, row["m"], row["cold"], threads)
+            cells.setdefault(key, []).append(row)
+
+
 def merged(key, rows):
     """One row of the result: medians over the rounds, and every round's seconds."""
     table, who, work, m, cold, threads = key
@@ -131,8 +141,8 @@ def merged(key, rows):
     result = {"table": table, "who": who, "work": work, "m": m, "cold": cold, "threads": threads,
               "n": first["n"], "k": first["k"], "seconds": middle, "rounds": seconds,
               "weight_bytes": first["weight_bytes"],
-              "weight_gb_per_s": first["weight_bytes"] / middle * 1e-9,
-              "gops": 2 * m * first["n"] * first["k"] / middle * 1e-9}
+              "weight_gb_per_s": (first["weight_bytes"] or 0) / middle * 1e-9,
+              "gops": first.get("operations", 2 * m * first["n"] * first["k"]) / middle * 1e-9}
     for name in ("version", "isa", "kernel", "weights", "compute", "roofline", "repacked"):
         if name in first:
             result[name] = first[name]
@@ -183,7 +193,8 @@ def save(runner, cells, started):
     rows = [merged(k, v) for k, v in cells.items()]
     versions = {r["who"]: r["version"] for r in rows if "version" in r}
     result = {"date": started, "commit": commit(), "machine": machine(), "versions": versions,
-              "rounds": runner.arguments.rounds, "commands": list(runner.commands),
+              "rounds": runner.arguments.rounds, "n": runner.arguments.n, "k": runner.arguments.k,
+              "commands": list(runner.commands),
               "rows": rows, "compared": compared(rows)}
     path = Path(runner.arguments.out)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,7 +219,8 @@ def main():
     parser.add_argument("--qbench", default="build/bench/qbench")
     for name in ("onnxruntime", "openvino", "ggml", "ggml-avx2"):
         parser.add_argument(f"--{name}", default="")
-    parser.add_argument("--tables", default=",".join(TABLES), help=f"of {', '.join(TABLES)}")
+    parser.add_argument("--tables", default=",".join([*TABLES, "others"]),
+                        help=f"of {', '.join(TABLES)}, others")
     parser.add_argument("--n", type=int, default=4096)
     parser.add_argument("--k", type=int, default=4096)
     parser.add_argument("--m", default="1,4,16,64,512")
@@ -219,9 +231,15 @@ def main():
     parser.add_argument("--cold-mib", type=int, default=128, help="ggml's; others ask the system")
     runner = Runner(parser.parse_args())
     cells, started = {}, datetime.datetime.now().isoformat(timespec="seconds")
-    for table in runner.arguments.tables.split(","):
-        if table not in TABLES:
+    tables = runner.arguments.tables.split(",")
+    for table in tables:
+        if table not in list(TABLES) + ["others"]:
             parser.error(f"no table '{table}'")
+    for table in tables:
+        if table == "others":
+            for threads in map(int, runner.arguments.threads.split(",")):
+                gather_others(runner, threads, cells)
+            continue
         if not any(runner.present(p) for p, _ in TABLES[table][1]):
             continue
         for threads in map(int, runner.arguments.threads.split(",")):
