@@ -48,7 +48,7 @@ FLOORS = [
      0.90),
     ("quantize (round to nearest): of memory copy", "others", "quantize", [1], [True], "dram_copy",
      0.70, 0.90),
-    ("Hessian, k = 4096: of the fp32 peak", "others", "hessian", [1024], [True], "fp32_fma", 0.70,
+    ("Hessian, k = 4096: of the fp32 peak", "others", "hessian", [4096], [True], "fp32_fma", 0.70,
      0.85),
     ("GPTQ 4096 x 4096: of the fp32 peak", "others", "gptq", [1], [True], "fp32_fma", 0.45, 0.70),
 ]

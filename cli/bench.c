@@ -27,7 +27,10 @@ static const option_row rows[] = {
     {"m", 'm', OPTION_TEXT, O(m), 0, "LIST", 0, 0, NULL, "1,2,4,8,16,32,64,128,512",
      "Rows of activations."},
     {"compute", 0, OPTION_TEXT, O(compute), 0, "LIST", 0, 0, NULL, "f32,a16,a8",
-     "How products with quantized weights compute."},
+     "How products with quantized weights compute: activations as they are, as numbers of 16 bits, "
+     "as "
+     "codes of 8 bits (one scale for each row; in rows that say a8-group one for each row and "
+     "group)."},
     {"state", 0, OPTION_TEXT, O(state), 0, "both|cold|hot", 0, 0, NULL, "both",
      "Cold: the calls go through copies of the weights that together are larger than the "
      "last-level cache; hot: the same weights again."},

@@ -75,9 +75,6 @@ void qbench_tell(const qbench_state *s, const qbench_row *row);
 /* Whether the comma-separated list is empty or holds the word. */
 int qbench_selected(const char *list, const char *word);
 
-/* 16-bit block fixed point; a library without it answers QL_STATUS_UNSUPPORTED. */
-#define QBENCH_COMPUTE_A16 ((ql_compute)1)
-
 /* Kinds of weights and what is computed with them. */
 typedef struct {
   const char *op;
@@ -87,6 +84,7 @@ typedef struct {
   ql_dtype dtype;
   int64_t group; /* -1: the whole row; 0: none */
   ql_compute compute;
+  ql_act_mode act; /* of 8-bit activations */
   int quick;
   int peer; /* of another library */
 } qbench_op;

@@ -6,43 +6,50 @@
 #include <string.h>
 
 #define SYM QL_GRID_SYM_CENTRED
-#define A16 QBENCH_COMPUTE_A16
-#define INTEGER(op, format, bits, group, compute, quick) \
+#define F32 QL_COMPUTE_F32
+#define A16 QL_COMPUTE_A16
+#define A8 QL_COMPUTE_A8
+#define TOKEN QL_ACT_TOKEN
+#define GROUP QL_ACT_GROUP
+#define INTEGER(op, format, bits, group, compute, act, quick) \
   { \
-    op, format, bits, SYM, QL_DTYPE_NONE, group, compute, quick, 0 \
+    op, format, bits, SYM, QL_DTYPE_NONE, group, compute, act, quick, 0 \
   }
 #define TERNARY(compute, quick) \
   { \
-    "ternary", "ternary", 2, QL_GRID_TERNARY, QL_DTYPE_NONE, -1, compute, quick, 0 \
+    "ternary", "ternary", 2, QL_GRID_TERNARY, QL_DTYPE_NONE, -1, compute, TOKEN, quick, 0 \
   }
 #define FLOAT(op, dtype) \
   { \
-    op, op, 0, 0, dtype, 0, QL_COMPUTE_F32, 0, 0 \
+    op, op, 0, 0, dtype, 0, F32, TOKEN, 0, 0 \
   }
 
 /* Neighbours with equal weights share the packed copies. */
 const qbench_op qbench_ops[] = {
-    INTEGER("w4a16", "int4", 4, 128, QL_COMPUTE_F32, 1),
-    INTEGER("w4a16", "int4", 4, 128, A16, 1),
-    INTEGER("w4a8", "int4", 4, 128, QL_COMPUTE_A8, 1),
-    INTEGER("w2a16", "int2", 2, 128, QL_COMPUTE_F32, 0),
-    INTEGER("w2a16", "int2", 2, 128, A16, 0),
-    INTEGER("w2a8", "int2", 2, 128, QL_COMPUTE_A8, 0),
-    INTEGER("w3a16", "int3", 3, 128, QL_COMPUTE_F32, 0),
-    INTEGER("w3a16", "int3", 3, 128, A16, 0),
-    INTEGER("w3a8", "int3", 3, 128, QL_COMPUTE_A8, 0),
-    INTEGER("w5a16", "int5", 5, 128, QL_COMPUTE_F32, 0),
-    INTEGER("w6a16", "int6", 6, 128, QL_COMPUTE_F32, 0),
-    INTEGER("w8a16", "int8", 8, 128, QL_COMPUTE_F32, 0),
-    INTEGER("w8a16", "int8", 8, 128, A16, 0),
-    INTEGER("w8a8", "int8", 8, -1, QL_COMPUTE_A8, 1),
-    TERNARY(QL_COMPUTE_A8, 1),
-    TERNARY(QL_COMPUTE_F32, 0),
+    INTEGER("w4a16", "int4", 4, 128, F32, TOKEN, 1),
+    INTEGER("w4a16", "int4", 4, 128, A16, TOKEN, 1),
+    INTEGER("w4a8", "int4", 4, 128, A8, TOKEN, 1),
+    INTEGER("w4a8", "int4", 4, 128, A8, GROUP, 0),
+    INTEGER("w2a16", "int2", 2, 128, F32, TOKEN, 0),
+    INTEGER("w2a16", "int2", 2, 128, A16, TOKEN, 0),
+    INTEGER("w2a8", "int2", 2, 128, A8, TOKEN, 0),
+    INTEGER("w2a8", "int2", 2, 128, A8, GROUP, 0),
+    INTEGER("w3a16", "int3", 3, 128, F32, TOKEN, 0),
+    INTEGER("w3a16", "int3", 3, 128, A16, TOKEN, 0),
+    INTEGER("w3a8", "int3", 3, 128, A8, TOKEN, 0),
+    INTEGER("w3a8", "int3", 3, 128, A8, GROUP, 0),
+    INTEGER("w5a16", "int5", 5, 128, F32, TOKEN, 0),
+    INTEGER("w6a16", "int6", 6, 128, F32, TOKEN, 0),
+    INTEGER("w8a16", "int8", 8, 128, F32, TOKEN, 0),
+    INTEGER("w8a16", "int8", 8, 128, A16, TOKEN, 0),
+    INTEGER("w8a8", "int8", 8, -1, A8, TOKEN, 1),
+    TERNARY(A8, 1),
+    TERNARY(F32, 0),
     TERNARY(A16, 0),
     FLOAT("f32", QL_DTYPE_F32),
     FLOAT("f16", QL_DTYPE_F16),
     FLOAT("bf16", QL_DTYPE_BF16),
-    {"openblas-sgemm", "f32", 0, 0, QL_DTYPE_F32, 0, QL_COMPUTE_F32, 0, 1},
+    {"openblas-sgemm", "f32", 0, 0, QL_DTYPE_F32, 0, F32, TOKEN, 0, 1},
 };
 const size_t qbench_op_count = sizeof qbench_ops / sizeof qbench_ops[0];
 

@@ -139,6 +139,7 @@ typedef struct {
   float *x, *y; /* of any activation type */
   ql_tensor tx, ty;
   ql_gemm_options options;
+  ql_act_config act;
   ql_error error;
   ql_status status;
 } product;
@@ -218,7 +219,7 @@ static qbench_row describe(const qbench_state *s, const weights *w, const qbench
   const size_t act = act_bytes(op->peer ? QL_DTYPE_F32 : s->config->act);
   qbench_row row = {.op = op->op, .m = m, .n = w->shape.n, .k = w->shape.k, .cold = cold};
   row.act_dtype = dtype_name(op->peer ? QL_DTYPE_F32 : s->config->act);
-  row.compute = computes[op->compute];
+  row.compute = op->act == QL_ACT_GROUP ? "a8-group" : computes[op->compute];
   row.group = w->op->bits != 0 && w->group == 0 ? -1 : (int64_t)w->group;
   row.threads = s->result->threads[threads];
   row.roofs = &s->result->roofs[threads];
@@ -228,7 +229,7 @@ static qbench_row describe(const qbench_state *s, const weights *w, const qbench
   row.bytes = row.weight_bytes + (double)(m * (w->shape.n + w->shape.k) * act);
   row.operations = 2.0 * (double)m * (double)w->shape.n * (double)w->shape.k;
   row.core = op->compute == QL_COMPUTE_F32 ? QBENCH_FP32_FMA : QBENCH_INT8_DOT;
-  row.core_factor = op->compute == QBENCH_COMPUTE_A16 ? 2 : 1;
+  row.core_factor = op->compute == QL_COMPUTE_A16 ? 2 : 1;
   row.memory = memory_limit(s->result, &row);
   snprintf(row.isa, sizeof row.isa, "%s", op->peer ? "" : ql_ctx_isa_name(s->ctx[threads]));
   weights_name(w, &row);
@@ -293,6 +294,7 @@ static int product_row(qbench_state *s, const weights *w, const qbench_op *op, s
   const qbench_row like = describe(s, w, op, m, threads, cold);
   const ql_error no_error = QL_ERROR_INIT;
   const ql_gemm_options options = QL_GEMM_OPTIONS_INIT;
+  const ql_act_config act = QL_ACT_CONFIG_INIT;
   qbench_row *row = qbench_add_row(s, &like);
   if (row == NULL)
     return -1;
@@ -300,6 +302,10 @@ static int product_row(qbench_state *s, const weights *w, const qbench_op *op, s
   p.error = no_error;
   p.options = options;
   p.options.compute = op->compute;
+  p.act = act;
+  p.act.mode = op->act;
+  if (op->compute == QL_COMPUTE_A8)
+    p.options.act = &p.act;
   p.x = malloc((m * like.k + 16) * sizeof *p.x);
   p.y = calloc(m * like.n + 16, sizeof *p.y);
   if (w->copies == 0)

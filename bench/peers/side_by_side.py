@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 
 # Table: our ops with their mode, and the contenders: (program, work), with what it is.
 TABLES = {
-    "w4a8": ([("w4a8", "a8")],
+    "w4a8": ([("w4a8", "a8"), ("w4a8", "a8-group")],
              [("onnxruntime", "w4a8"), ("openvino", "w4a8"), ("openvino", "w4a8g32"),
               ("ggml", "q4_0"), ("ggml", "q4_K")]),
     "w4a16": ([("w4a16", "f32"), ("w4a16", "a16")],
@@ -39,7 +39,8 @@ TABLES = {
             [("openblas", "openblas-sgemm"), ("onnxruntime", "f32"), ("openvino", "f32"),
              ("ggml", "f32")]),
     "f16": ([("f16", "f32")], [("ggml", "f16")]),
-    "w4a8-avx2": ([("w4a8", "a8")], [("ggml-avx2", "q4_0"), ("ggml-avx2", "q4_K")]),
+    "w4a8-avx2": ([("w4a8", "a8"), ("w4a8", "a8-group")],
+                  [("ggml-avx2", "q4_0"), ("ggml-avx2", "q4_K")]),
 }
 
 
@@ -99,7 +100,7 @@ def contender_rows(runner, table, threads, order):
     for program in programs[order % len(programs):] + programs[:order % len(programs)]:
         print(f"  {table}, {threads} thread(s), round {order + 1}: {program}", file=sys.stderr)
         if program == "quantlib":
-            modes = ",".join(dict.fromkeys(mode for _, mode in ops))
+            modes = ",".join(dict.fromkeys(mode.partition("-")[0] for _, mode in ops))
             names = [op for op, _ in ops] + [w for p, w in peers if p == "openblas"]
             for row in runner.ours(table, names, threads, [f"--compute={modes}"]):
                 blas = row["op"].startswith("openblas")

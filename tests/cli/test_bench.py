@@ -19,9 +19,12 @@ class Bench(CliTest):
         return self.expect(OK, "bench", "--json", *SMALL, *args).json
 
     def test_keys_and_figures(self):
-        rows = self.rows("--op", "w8a8,w4a16,hessian", "-m", "1,3", "--threads", "1")
-        # f16, w4a16 in two modes and w8a8, for two m, cold and hot; and one Hessian
-        self.assertEqual(len(rows), 4 * 2 * 2 + 1)
+        rows = self.rows("--op", "w8a8,w4a16,w4a8,hessian", "-m", "1,3", "--threads", "1")
+        # f16, w4a16 and w4a8 in two modes each and w8a8, for two m, cold and hot; and one Hessian
+        self.assertEqual(len(rows), 6 * 2 * 2 + 1)
+        self.assertEqual({(r["op"], r["compute"]) for r in rows},
+                         {("f16", "f32"), ("w4a16", "f32"), ("w4a16", "a16"), ("w4a8", "a8"),
+                          ("w4a8", "a8-group"), ("w8a8", "a8"), ("hessian", "f32")})
         for row in rows:
             for key in KEYS:
                 self.assertIn(key, row)
