@@ -106,7 +106,7 @@ typedef struct inputs {
 
 static ql_status load(session *s, const diff_arguments *d, inputs *in)
 {
-  const qle_model_options lazy = {1};
+  const qle_model_options lazy = {.lazy = 1};
   qle_tokenizer *tokenizer = NULL;
   ql_status status = qle_model_open(s->ctx, d->common.operand, &lazy, &in->a, &s->error);
   if (status == QL_STATUS_OK)

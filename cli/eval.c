@@ -5,6 +5,7 @@
 #include "common.h"
 #include "eval_questions.h"
 #include "eval_text.h"
+#include "model_options.h"
 #include "util.h"
 
 #include <stdlib.h>
@@ -16,6 +17,7 @@ typedef struct eval_arguments {
   int64_t ctx, stride, max_tokens;
   int by_position;
   question_arguments questions;
+  model_choice model;
 } eval_arguments;
 
 #define O(member) offsetof(eval_arguments, member)
@@ -53,6 +55,7 @@ static const option_row rows[] = {
     {"details", 0, OPTION_FILE, O(questions.details), 0, "FILE", 0, 0, NULL, NULL,
      "With --choices or --generate: write what the model made of each question, one JSON object "
      "per line."},
+    MODEL_OPTION_ROWS(O(model)),
     {0},
 };
 
@@ -103,10 +106,10 @@ static ql_status evaluate_text(session *s, const eval_arguments *a, evaluation *
 
 static ql_status evaluate(session *s, const eval_arguments *a, evaluation *e)
 {
-  const qle_model_options whole = {0};
+  const qle_model_options whole = {0}, options = model_options_of(&a->model);
   ql_status status = questions_read(s, &a->questions, &e->questions);
   if (status == QL_STATUS_OK)
-    status = qle_model_open(s->ctx, a->common.operand, &whole, &e->model, &s->error);
+    status = qle_model_open(s->ctx, a->common.operand, &options, &e->model, &s->error);
   if (status == QL_STATUS_OK && a->ref != NULL)
     status = qle_model_open(s->ctx, a->ref, &whole, &e->ref, &s->error);
   if (status == QL_STATUS_OK)
@@ -172,6 +175,7 @@ static json_t *result_json(const session *s, const eval_arguments *a, const eval
                         "model_bits_per_weight", model_bits_per_weight(&e->size), "model_bytes",
                         (json_int_t)e->size.bytes, "weights", (json_int_t)e->size.weights, "isa",
                         ql_ctx_isa_name(s->ctx)));
+  model_options_json(&a->model, object);
   return object;
 }
 

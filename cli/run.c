@@ -4,6 +4,7 @@
 #include "common.h"
 #include "eval_text.h"
 #include "generate.h"
+#include "model_options.h"
 #include "tokenizer.h"
 #include "util.h"
 
@@ -15,6 +16,7 @@ typedef struct run_arguments {
   const char *prompt;
   int64_t count, seed;
   double temperature, top_p;
+  model_choice model;
 } run_arguments;
 
 #define O(member) offsetof(run_arguments, member)
@@ -29,6 +31,7 @@ static const option_row rows[] = {
     {"top-p", 0, OPTION_REAL, O(top_p), 0, "P", 0, 1, "1", NULL,
      "Sample from the most likely tokens that make up this probability."},
     {"seed", 0, OPTION_INT, O(seed), 0, "S", 0, 9e15, "0", NULL, "Of sampling."},
+    MODEL_OPTION_ROWS(O(model)),
     {0},
 };
 
@@ -144,11 +147,13 @@ static int print_run(session *s, const run_arguments *a, stream *t, const timing
   const ql_status status = new_text(t, &text, &s->error);
   if (status != QL_STATUS_OK)
     return session_fail(s, status);
-  return print_json(json_pack(
+  json_t *object = json_pack(
       "{s:o, s:o, s:o, s:I, s:I, s:f, s:f, s:s}", "model", qle_json_text(a->common.operand),
       "prompt", qle_json_text(a->prompt), "text", text, "prompt_tokens", (json_int_t)t->prompt,
       "tokens", (json_int_t)(t->count - t->prompt), "time_to_first_token", time->first,
-      "decode_tokens_per_second", time->rate, "isa", ql_ctx_isa_name(s->ctx)));
+      "decode_tokens_per_second", time->rate, "isa", ql_ctx_isa_name(s->ctx));
+  model_options_json(&a->model, object);
+  return print_json(object);
 }
 
 static int run_model(session *s, const run_arguments *a)
@@ -157,8 +162,8 @@ static int run_model(session *s, const run_arguments *a)
   qle_model *model = NULL;
   stream t = {.silent = a->common.json, .error = &s->error};
   timing time = {0, 0};
-  const qle_model_options whole = {0};
-  ql_status status = qle_model_open(s->ctx, a->common.operand, &whole, &model, &s->error);
+  const qle_model_options options = model_options_of(&a->model);
+  ql_status status = qle_model_open(s->ctx, a->common.operand, &options, &model, &s->error);
   if (status == QL_STATUS_OK)
     status = qle_tokenizer_open(a->common.operand, &tokenizer, &s->error);
   t.tokenizer = tokenizer;

@@ -68,12 +68,6 @@ static ql_status verify_block(const qle_model *model, size_t layer, unsigned cha
   return QL_STATUS_OK;
 }
 
-static qle_linear_spec head_spec(const qle_config *config)
-{
-  qle_linear_spec spec = {"lm_head", config->vocab, config->hidden, 0};
-  return spec;
-}
-
 /* Tensors without meaning for the result: buffers that old programs saved, and the copy of the
  * embedding that a model with a tied head may carry. */
 static int harmless(const qle_config *config, const char *name)
@@ -113,7 +107,7 @@ static ql_status verify_seen(qle_model *model, unsigned char *seen, ql_error *er
   for (size_t i = 0; i < config->layers; i++)
     QLE_TRY(verify_block(model, i, seen, error));
   if (!config->tied) {
-    const qle_linear_spec spec = head_spec(config);
+    const qle_linear_spec spec = qle_head_spec(config);
     qle_linear_source source;
     QLE_TRY(qle_linear_find(model, &spec, &source, seen, error));
   }
@@ -132,14 +126,6 @@ static ql_status verify(qle_model *model, ql_error *error)
   return status;
 }
 
-static ql_status load_head(qle_model *model, ql_error *error)
-{
-  if (model->config.tied)
-    return ql_pack_float(model->ctx, &model->embedding, &model->head.packed, error);
-  const qle_linear_spec spec = head_spec(&model->config);
-  return qle_linear_load(model, &spec, &model->head, error);
-}
-
 static ql_status load(qle_model *model, const qle_model_options *options, ql_error *error)
 {
   QLE_TRY(verify(model, error));
@@ -151,7 +137,7 @@ static ql_status load(qle_model *model, const qle_model_options *options, ql_err
   QLE_TRY(qle_check_finite(model, embedding_name, &model->embedding, error));
   QLE_TRY(qle_vector_load(model, "model.norm.weight", config->hidden, &model->final_norm, error));
   QLE_TRY(qle_rope_init(&model->rope, &config->rope, config->head_dim, error));
-  QLE_TRY(load_head(model, error));
+  QLE_TRY(qle_head_load(model, options != NULL ? options->head_bits : 0, error));
   const int lazy = options != NULL && options->lazy;
   for (size_t i = 0; i < config->layers && !lazy; i++)
     QLE_TRY(qle_block_load(model, i, error));
@@ -172,6 +158,7 @@ ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_opt
   if (model == NULL)
     return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for a model");
   model->ctx = ctx;
+  model->compute = options != NULL ? options->compute : QL_COMPUTE_F32;
   ql_status status = make_serial(model, error);
   if (status == QL_STATUS_OK)
     status = qle_config_read(dir, &model->config, error);

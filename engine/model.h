@@ -20,7 +20,11 @@ const char *qle_hqq_part(size_t i);
 typedef struct qle_model qle_model;
 
 typedef struct qle_model_options {
-  int lazy; /* 1: decoder blocks are not loaded until qle_block_load */
+  int lazy;           /* 1: decoder blocks are not loaded until qle_block_load */
+  ql_compute compute; /* of products with quantized weights, unless the checkpoint asks for 8-bit
+                         activations; A8 takes a scale for each group of the weights */
+  int32_t head_bits;  /* 4 to 8: the head is rounded to so many bits, one scale for each 128
+                         columns; 0: it stays as it is stored. A stored quantized one stays so */
 } qle_model_options;
 
 /* Opens a model directory: float or quantized safetensors. Every tensor that the configuration

@@ -32,8 +32,9 @@ typedef struct qle_linear_source {
 typedef struct qle_weights {
   ql_packed *packed;
   ql_tensor bias;
-  int a8; /* the product is in integers, of activations like this: */
+  int a8; /* the checkpoint asks for 8-bit activations like this: */
   ql_act_config act;
+  int codes; /* quantized: the model's compute mode is for these */
 } qle_weights;
 
 typedef struct qle_block {
@@ -73,6 +74,7 @@ struct qle_model {
   ql_ctx *serial; /* same kernels, no threads: for calls inside of parallel tasks */
   qle_config config;
   ql_file *file;
+  ql_compute compute;
   ql_tensor embedding; /* [vocab, hidden], a view of the file */
   float *final_norm;   /* [hidden] */
   qle_weights head;
@@ -97,6 +99,10 @@ ql_status qle_linear_find(const qle_model *model, const qle_linear_spec *spec,
                           qle_linear_source *source, unsigned char *seen, ql_error *error);
 ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, qle_weights *out,
                           ql_error *error);
+
+/* weights_head.c: the head, from lm_head.weight or the embedding. */
+ql_status qle_head_load(qle_model *model, int32_t bits, ql_error *error);
+qle_linear_spec qle_head_spec(const qle_config *config);
 
 /* The stored quantized matrix, for looking at; NULL when the linear is in floating point. Owned by
  * the caller: ql_qmat_destroy. */

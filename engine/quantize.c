@@ -209,7 +209,7 @@ static ql_status check_stages(const qle_run *r, ql_error *error)
 
 ql_status qle_run_open(qle_run *run, ql_error *error)
 {
-  const qle_model_options lazy = {1};
+  const qle_model_options lazy = {.lazy = 1};
   QLE_TRY(qle_model_open(run->ctx, run->dir, &lazy, &run->model, error));
   run->config = qle_model_config(run->model);
   run->seq_len = sequence_length(run);

@@ -8,7 +8,7 @@
 
 ql_status qle_original_begin(qle_run *run, ql_error *error)
 {
-  const qle_model_options lazy = {1};
+  const qle_model_options lazy = {.lazy = 1};
   const size_t values = run->sequences * run->seq_len * run->config->hidden; /* as run->x */
   run->original.x = malloc(values * sizeof *run->original.x + 1);
   if (run->original.x == NULL)

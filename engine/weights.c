@@ -365,6 +365,7 @@ ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, q
   out->bias = source.bias;
   out->a8 = source.a8;
   out->act = source.act;
+  out->codes = source.quantized;
   return QL_STATUS_OK;
 }
 
@@ -376,6 +377,14 @@ ql_tensor qle_view(const float *data, size_t rows, size_t cols)
   return view;
 }
 
+static void choose_compute(const qle_model *model, const qle_weights *w, ql_gemm_options *options)
+{
+  static const ql_act_config by_group = {.struct_size = sizeof by_group, .mode = QL_ACT_GROUP};
+  options->compute = w->a8 ? QL_COMPUTE_A8 : w->codes ? model->compute : QL_COMPUTE_F32;
+  if (options->compute == QL_COMPUTE_A8)
+    options->act = w->a8 ? &w->act : &by_group;
+}
+
 ql_status qle_linear_apply(const qle_model *model, const qle_weights *w, const float *x, float *y,
                            size_t rows, size_t k, size_t n, ql_error *error)
 {
@@ -383,10 +392,7 @@ ql_status qle_linear_apply(const qle_model *model, const qle_weights *w, const f
   ql_gemm_options options = QL_GEMM_OPTIONS_INIT;
   if (w->bias.data != NULL)
     options.bias = &w->bias;
-  if (w->a8) {
-    options.compute = QL_COMPUTE_A8;
-    options.act = &w->act;
-  }
+  choose_compute(model, w, &options);
   QLE_TRY(ql_gemm_workspace(model->ctx, w->packed, rows, &options, &options.workspace_bytes));
   if (options.workspace_bytes != 0) {
     options.workspace =

@@ -10,8 +10,8 @@ import shutil
 import struct
 import subprocess
 
-from cli_support import (CliTest, FAILED, LICENSE, MODEL, OK, QL, QUICK, Safetensors, main,
-                         ql, runnable_isas)
+from cli_support import (CliTest, FAILED, LICENSE, MODEL, OK, QL, QUICK, Safetensors, USAGE,
+                         main, ql, runnable_isas)
 
 EVAL = ["--text", LICENSE, "--ctx", "128", "--max-tokens", "1024"]
 
@@ -309,6 +309,34 @@ class Run(CliTest):
     def test_quantized_model_runs(self):
         out, _ = self.quantize("q", "--method", "rtn")
         self.assertTrue(self.expect(OK, "run", out, "-p", "Files", "-n", "4").out.startswith("Files"))
+
+    def test_compute_modes(self):
+        """16-bit activations do not change what a model says; 8-bit ones hardly."""
+        out, _ = self.quantize("q", "--method", "rtn")
+        run = ["run", out, "-p", "The kernel", "-n", "48", "--json"]
+        plain = self.expect(OK, *run).json
+        exact = self.expect(OK, *run, "--compute", "a16").json
+        self.assertEqual((plain["compute"], plain["head_bits"]), ("f32", None))
+        self.assertEqual((exact["compute"], exact["text"]), ("a16", plain["text"]))
+        evaluate = ["eval", out, *EVAL, "--ref", out, "--json", "--compute"]
+        kl = {}
+        for mode in ("f32", "a16", "a8"):
+            got = self.expect(OK, *evaluate, mode).json
+            self.assertEqual(got["compute"], mode)
+            kl[mode] = got["kl_divergence"]
+        self.assertEqual(kl["f32"], 0)
+        self.assertLess(0, abs(kl["a16"]))
+        self.assertLess(abs(kl["a16"]), 1e-6)
+        self.assertLess(1e-5, kl["a8"])
+        self.assertLess(kl["a8"], 5e-3)
+        self.fails(USAGE, "run", out, "-p", "x", "--compute", "a4", says=["--compute", "f32|a16|a8"])
+
+    def test_head_bits(self):
+        got = self.expect(OK, "eval", MODEL, *EVAL, "--ref", MODEL, "--head-bits", "8", "--json").json
+        self.assertEqual(got["head_bits"], 8)
+        self.assertLess(0, got["kl_divergence"])
+        self.assertLess(got["kl_divergence"], 1e-3)
+        self.fails(USAGE, "run", MODEL, "-p", "x", "--head-bits", "3", says=["--head-bits"])
 
 
 class Inspect(CliTest):

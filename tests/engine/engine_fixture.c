@@ -43,7 +43,7 @@ qle_model *must_open(const char *dir, int lazy)
 {
   qle_model *model = NULL;
   ql_error error = QL_ERROR_INIT;
-  const qle_model_options options = {lazy};
+  const qle_model_options options = {.lazy = lazy};
   if (qle_model_open(ctx, dir, &options, &model, &error) != QL_STATUS_OK)
     fail_msg("%s", error.text);
   return model;

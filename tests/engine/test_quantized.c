@@ -264,6 +264,39 @@ static const recipe *all_alike(const char *name)
   return is_linear(name) ? current : NULL;
 }
 
+static qle_model *open_mode(ql_compute compute, int32_t head_bits)
+{
+  qle_model *model = NULL;
+  ql_error error = QL_ERROR_INIT;
+  const qle_model_options options = {.compute = compute, .head_bits = head_bits};
+  if (qle_model_open(ctx, scratch_path("model"), &options, &model, &error) != QL_STATUS_OK)
+    fail_msg("%s", error.text);
+  return model;
+}
+
+/* Integer products: activations of 16 bits are 256 times as near to f32 as those of 8 bits, which
+ * these random models turn into a tenth of the largest logit. Neither has the bits of f32. */
+static void check_modes(const int32_t *tokens, size_t count, size_t vocab, const float *f32,
+                        const char *what)
+{
+  static const struct {
+    ql_compute compute;
+    float least, most;
+  } modes[] = {{QL_COMPUTE_A16, 1e-6f, 1.5e-3f}, {QL_COMPUTE_A8, 2e-3f, 0.5f}};
+  for (size_t i = 0; i < 2; i++) {
+    qle_model *model = open_mode(modes[i].compute, 0);
+    float *logits = run(model, tokens, count, count), *steps = run(model, tokens, count, 1);
+    const float error = difference(logits, f32, count * vocab);
+    const float step_error = difference(steps, f32, count * vocab);
+    if (!(error >= modes[i].least && error <= modes[i].most) || !(step_error <= modes[i].most))
+      fail_msg("%s, mode %d: logits differ by %.3g of the largest, %.3g one by one", what,
+               (int)modes[i].compute, (double)error, (double)step_error);
+    free(logits);
+    free(steps);
+    qle_model_close(model);
+  }
+}
+
 static void check_logits(oracle_model *oracle, const char *what)
 {
   enum { TOKENS = 40 };
@@ -277,6 +310,7 @@ static void check_logits(oracle_model *oracle, const char *what)
   const double error = oracle_difference(logits, expected, TOKENS * vocab);
   if (!(error <= 2e-5) || !(oracle_difference(steps, expected, TOKENS * vocab) <= 2e-5))
     fail_msg("%s: logits differ by %.3g of the largest", what, error);
+  check_modes(tokens, TOKENS, vocab, logits, what);
   ql_tensor weight, bias;
   ql_error status = QL_ERROR_INIT;
   assert_int_equal(qle_block_weight(model, 1, QLE_Q, &weight, &bias, &status),
@@ -534,13 +568,48 @@ static void test_no_group_index(void **state)
   must_refuse(config, &without, QL_STATUS_NOT_FOUND, without.part);
 }
 
+/* A head in floating point is rounded to bits: the error is that of the grid, half a step of at
+ * most 2 max|w| / 255 for each weight. One that is stored quantized stays as it is. */
+static void test_head_bits(void **state)
+{
+  (void)state;
+  enum { TOKENS = 12 };
+  int32_t tokens[TOKENS];
+  char config[256];
+  oracle_model *oracle = oracle_create(&base, 15);
+  random_tokens(tokens, TOKENS, base.vocab, 3);
+  current = &four;
+  config_of(&four, config, sizeof config);
+  write_checkpoint(oracle, all_alike, config, NULL);
+  oracle_free(oracle);
+  const int32_t bits[] = {0, 8, 4};
+  float *logits[3];
+  for (size_t i = 0; i < 3; i++) {
+    qle_model *model = open_mode(QL_COMPUTE_F32, bits[i]);
+    logits[i] = run(model, tokens, TOKENS, TOKENS);
+    qle_model_close(model);
+  }
+  const float eight_bits = difference(logits[1], logits[0], TOKENS * base.vocab);
+  const float four_bits = difference(logits[2], logits[0], TOKENS * base.vocab);
+  if (!(eight_bits > 1e-5f && eight_bits < 1e-2f && four_bits > 4 * eight_bits && four_bits < 0.2f))
+    fail_msg("logits differ by %.3g with 8 bits, by %.3g with 4", (double)eight_bits,
+             (double)four_bits);
+  for (size_t i = 0; i < 3; i++)
+    free(logits[i]);
+  qle_model *model = NULL;
+  const qle_model_options odd = {.head_bits = 9};
+  assert_int_equal(qle_model_open(ctx, scratch_path("model"), &odd, &model, NULL),
+                   QL_STATUS_INVALID_ARGUMENT);
+  remove_tree(scratch_path("model"));
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_recipes),        cmocka_unit_test(test_hqq),
       cmocka_unit_test(test_hostile_hqq),    cmocka_unit_test(test_mixed),
       cmocka_unit_test(test_hostile),        cmocka_unit_test(test_hostile_parts),
-      cmocka_unit_test(test_no_group_index),
+      cmocka_unit_test(test_no_group_index), cmocka_unit_test(test_head_bits),
   };
   return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
