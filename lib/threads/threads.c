@@ -5,27 +5,53 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
+
+/* Waiting begins with so many looks at the state: the parts of a decoding step follow each other in
+ * microseconds, and to put a thread to sleep and wake it takes tens of them. */
+enum { LOOKS = 2000 };
+
+/* The state of a pool is one word: the number of the current job, whether it is closed (no worker
+ * may join it any more), and how many workers but the caller are in it. */
+#define CLOSED ((uint64_t)1 << 31)
+#define INSIDE (CLOSED - 1)
+#define JOB(state) ((state) >> 32)
+
+enum { LINE = 64 };
 
 struct ql_threads {
   size_t workers; /* the caller included */
   pthread_t *threads;
   pthread_mutex_t turn; /* held by the thread whose parallel_for runs */
-  pthread_mutex_t lock; /* protects everything below but next */
+  pthread_mutex_t lock; /* to sleep and to wake */
   pthread_cond_t wake, idle;
-  unsigned long round; /* number of the current job */
-  size_t busy;
-  int stop;
-  ql_task task;
+  int stop;             /* under the lock */
+  atomic_uint sleepers; /* changed under the lock */
+  ql_task task;         /* of the current job: constant while somebody is inside */
   void *arg;
   size_t count;
+  /* Lines of their own: these change all the time. */
+  char before[LINE];
+  _Atomic uint64_t state;
+  char between[LINE];
   atomic_size_t next;
+  char after[LINE];
 };
 
 typedef struct {
   ql_threads *pool;
   size_t worker;
 } start;
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("isb");
+#endif
+}
 
 static void work(ql_threads *pool, size_t worker)
 {
@@ -37,26 +63,92 @@ static void work(ql_threads *pool, size_t worker)
   }
 }
 
+/* Enters the current job unless it is the one that was seen last; *seen is the current one. */
+static int join(ql_threads *pool, uint64_t *seen)
+{
+  uint64_t state = atomic_load(&pool->state);
+  while (JOB(state) != *seen && !(state & CLOSED)) {
+    if (!atomic_compare_exchange_weak(&pool->state, &state, state + 1))
+      continue;
+    *seen = JOB(state);
+    return 1;
+  }
+  *seen = JOB(state);
+  return 0;
+}
+
+/* The last one to leave a closed job wakes its caller, who may sleep. */
+static void leave(ql_threads *pool)
+{
+  const uint64_t state = atomic_fetch_sub(&pool->state, 1) - 1;
+  if ((state & INSIDE) != 0 || !(state & CLOSED))
+    return;
+  pthread_mutex_lock(&pool->lock);
+  pthread_cond_signal(&pool->idle);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+/* Sleeps until there is another job than the one that was seen; 0: the pool ends. A caller that
+ * does not see the sleeper has changed the state before the sleeper looks at it. */
+static int sleep_for_job(ql_threads *pool, uint64_t seen)
+{
+  pthread_mutex_lock(&pool->lock);
+  atomic_fetch_add(&pool->sleepers, 1);
+  while (!pool->stop && JOB(atomic_load(&pool->state)) == seen)
+    pthread_cond_wait(&pool->wake, &pool->lock);
+  atomic_fetch_sub(&pool->sleepers, 1);
+  const int go_on = !pool->stop;
+  pthread_mutex_unlock(&pool->lock);
+  return go_on;
+}
+
 static void *thread_main(void *arg)
 {
-  start s = *(start *)arg;
+  const start s = *(start *)arg;
   free(arg);
-  unsigned long seen = 0;
-  pthread_mutex_lock(&s.pool->lock);
-  for (;;) {
-    while (!s.pool->stop && s.pool->round == seen)
-      pthread_cond_wait(&s.pool->wake, &s.pool->lock);
-    if (s.pool->stop)
-      break;
-    seen = s.pool->round;
-    pthread_mutex_unlock(&s.pool->lock);
-    work(s.pool, s.worker);
-    pthread_mutex_lock(&s.pool->lock);
-    if (--s.pool->busy == 0)
-      pthread_cond_signal(&s.pool->idle);
-  }
-  pthread_mutex_unlock(&s.pool->lock);
+  uint64_t seen = 0;
+  do {
+    for (int look = 0; look < LOOKS; look++) {
+      if (join(s.pool, &seen)) {
+        work(s.pool, s.worker);
+        leave(s.pool);
+        look = 0;
+      }
+      relax();
+    }
+  } while (sleep_for_job(s.pool, seen));
   return NULL;
+}
+
+static void publish(ql_threads *pool, size_t count, ql_task task, void *arg)
+{
+  pool->task = task;
+  pool->arg = arg;
+  pool->count = count;
+  atomic_store(&pool->next, 0);
+  const uint64_t job = JOB(atomic_load(&pool->state)) + 1;
+  atomic_store(&pool->state, job << 32);
+  if (atomic_load(&pool->sleepers) == 0)
+    return;
+  pthread_mutex_lock(&pool->lock);
+  pthread_cond_broadcast(&pool->wake);
+  pthread_mutex_unlock(&pool->lock);
+}
+
+/* Waits for those inside only: a worker that has not woken yet has nothing left to do. */
+static void close_job(ql_threads *pool)
+{
+  uint64_t state = atomic_fetch_or(&pool->state, CLOSED);
+  for (int look = 0; look < LOOKS && (state & INSIDE) != 0; look++) {
+    relax();
+    state = atomic_load(&pool->state);
+  }
+  if ((state & INSIDE) == 0)
+    return;
+  pthread_mutex_lock(&pool->lock);
+  while ((atomic_load(&pool->state) & INSIDE) != 0)
+    pthread_cond_wait(&pool->idle, &pool->lock);
+  pthread_mutex_unlock(&pool->lock);
 }
 
 static void parallel_for(void *user, size_t count, ql_task task, void *arg)
@@ -68,20 +160,9 @@ static void parallel_for(void *user, size_t count, ql_task task, void *arg)
     return;
   }
   pthread_mutex_lock(&pool->turn);
-  pthread_mutex_lock(&pool->lock);
-  pool->task = task;
-  pool->arg = arg;
-  pool->count = count;
-  atomic_store(&pool->next, 0);
-  pool->busy = pool->workers - 1;
-  pool->round++;
-  pthread_cond_broadcast(&pool->wake);
-  pthread_mutex_unlock(&pool->lock);
+  publish(pool, count, task, arg);
   work(pool, 0);
-  pthread_mutex_lock(&pool->lock);
-  while (pool->busy != 0)
-    pthread_cond_wait(&pool->idle, &pool->lock);
-  pthread_mutex_unlock(&pool->lock);
+  close_job(pool);
   pthread_mutex_unlock(&pool->turn);
 }
 
@@ -124,6 +205,7 @@ ql_status ql_threads_create(size_t workers, ql_threads **out)
   }
   pool->threads = threads;
   pool->workers = 1;
+  atomic_init(&pool->state, CLOSED);
   pthread_mutex_init(&pool->turn, NULL);
   pthread_mutex_init(&pool->lock, NULL);
   pthread_cond_init(&pool->wake, NULL);

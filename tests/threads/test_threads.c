@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 enum { COUNT = 1000, WORKERS_MAX = 16 };
 
@@ -83,6 +84,77 @@ static void test_shared_by_callers(void **state)
   ql_threads_destroy(pool);
 }
 
+static void wait_us(long microseconds)
+{
+  const struct timespec time = {0, microseconds * 1000};
+  nanosleep(&time, NULL);
+}
+
+/* Later tasks take longer: the caller is through before a worker is. */
+static void slow_task(void *arg, size_t index, size_t worker)
+{
+  int *runs = arg;
+  (void)worker;
+  wait_us(400 * (long)index);
+  __atomic_fetch_add(&runs[index], 1, __ATOMIC_RELAXED);
+}
+
+static void light_task(void *arg, size_t index, size_t worker)
+{
+  int *runs = arg;
+  (void)worker;
+  __atomic_fetch_add(&runs[index], 1, __ATOMIC_RELAXED);
+}
+
+/* Jobs that follow each other at once, whose workers still look for work, and after pauses in which
+ * they fall asleep; jobs that are over before anybody wakes, and jobs that end in another thread.
+ */
+static void test_short_jobs(void **state)
+{
+  (void)state;
+  ql_threads *pool = NULL;
+  assert_int_equal(ql_threads_create(3, &pool), QL_STATUS_OK);
+  const ql_executor e = ql_threads_executor(pool);
+  for (int round = 0; round < 20000; round++) {
+    int runs[4] = {0};
+    const size_t count = 2 + (size_t)round % 3;
+    e.parallel_for(e.user, count, round % 512 == 0 ? slow_task : light_task, runs);
+    for (size_t i = 0; i < 4; i++)
+      assert_int_equal(runs[i], i < count);
+    if (round % 256 == 7)
+      wait_us(500);
+  }
+  ql_threads_destroy(pool);
+}
+
+/* Each of two tasks ends when the other has begun: a thread that sleeps must have been woken. */
+static void meet(void *arg, size_t index, size_t worker)
+{
+  int *arrived = arg;
+  (void)index;
+  (void)worker;
+  __atomic_fetch_add(&arrived[0], 1, __ATOMIC_SEQ_CST);
+  for (int i = 0; i < 20000 && __atomic_load_n(&arrived[0], __ATOMIC_SEQ_CST) < 2; i++)
+    wait_us(100);
+  if (__atomic_load_n(&arrived[0], __ATOMIC_SEQ_CST) == 2)
+    __atomic_fetch_add(&arrived[1], 1, __ATOMIC_SEQ_CST);
+}
+
+static void test_sleepers_wake(void **state)
+{
+  (void)state;
+  ql_threads *pool = NULL;
+  assert_int_equal(ql_threads_create(2, &pool), QL_STATUS_OK);
+  const ql_executor e = ql_threads_executor(pool);
+  for (int round = 0; round < 20; round++) {
+    int arrived[2] = {0};
+    wait_us(5000);
+    e.parallel_for(e.user, 2, meet, arrived);
+    assert_int_equal(arrived[1], 2);
+  }
+  ql_threads_destroy(pool);
+}
+
 static void test_available(void **state)
 {
   (void)state;
@@ -96,8 +168,8 @@ static void test_available(void **state)
 int main(void)
 {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_every_index_once),
-      cmocka_unit_test(test_shared_by_callers),
+      cmocka_unit_test(test_every_index_once), cmocka_unit_test(test_shared_by_callers),
+      cmocka_unit_test(test_short_jobs),       cmocka_unit_test(test_sleepers_wake),
       cmocka_unit_test(test_available),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
