@@ -73,13 +73,15 @@ enum { HAS_FP16 = 1 << 10, HAS_DOT = 1 << 20, HAS_I8MM = 1 << 13, HAS_BF16 = 1 <
 void qbench_loops(const char *isa, qbench_loop *loops)
 {
   const unsigned long one = getauxval(AT_HWCAP), two = getauxval(AT_HWCAP2);
-  const int matrix = strcmp(isa, "neoni8mm") == 0;
+  /* a level that is not known here may use all that the processor has */
+  const int dot = strcmp(isa, "neon") != 0 && strcmp(isa, "scalar") != 0;
+  const int matrix = dot && strcmp(isa, "neondot") != 0;
   size_t n = 0;
   loops[n++] = (qbench_loop){QBENCH_FP32_FMA, fp32_neon};
   loops[n++] = (qbench_loop){QBENCH_INT8_DOT, int8_neon};
   if (one & HAS_FP16)
     loops[n++] = (qbench_loop){QBENCH_FP16_FMA, fp16_neon};
-  if ((matrix || strcmp(isa, "neondot") == 0) && one & HAS_DOT)
+  if (dot && one & HAS_DOT)
     loops[n++] = (qbench_loop){QBENCH_INT8_DOT, int8_neondot};
   if (matrix && two & HAS_I8MM)
     loops[n++] = (qbench_loop){QBENCH_INT8_DOT, int8_neoni8mm};

@@ -163,16 +163,32 @@ static unsigned leaf7(unsigned subleaf, int edx)
   return edx ? d : a;
 }
 
+/* How far up the tree a level is, for the loops that it may use. One that is not known here may use
+ * all that the processor has. */
+enum { BASE, AVX2_LEVEL, AVXVNNI_LEVEL, AVX512_LEVEL, ALL_LEVELS };
+
+static int level_of(const char *isa)
+{
+  static const char *const names[] = {"scalar", "avx2", "avxvnni", "avx512"};
+  for (int i = 0; i < ALL_LEVELS; i++)
+    if (strcmp(isa, names[i]) == 0)
+      return i;
+  return __builtin_cpu_supports("avx512bw") ? ALL_LEVELS
+         : __builtin_cpu_supports("avx2")   ? AVX2_LEVEL
+                                            : BASE;
+}
+
 void qbench_loops(const char *isa, qbench_loop *loops)
 {
-  const int wide = strncmp(isa, "avx512", 6) == 0, avx2 = strncmp(isa, "avx", 3) == 0;
+  const int level = level_of(isa), wide = level >= AVX512_LEVEL, avx2 = level >= AVX2_LEVEL;
   size_t n = 0;
   loops[n++] = (qbench_loop){QBENCH_FP32_FMA, wide ? fp32_avx512 : avx2 ? fp32_avx2 : fp32_sse};
   loops[n++] = (qbench_loop){QBENCH_INT8_DOT, wide ? int8_avx512 : avx2 ? int8_avx2 : int8_sse};
-  if (strcmp(isa, "avxvnni") == 0 && leaf7(1, 0) & AVXVNNI)
+  if (level == AVXVNNI_LEVEL && leaf7(1, 0) & AVXVNNI)
     loops[n++] = (qbench_loop){QBENCH_INT8_DOT, int8_avxvnni};
-  if (wide && strcmp(isa, "avx512") != 0) {
-    loops[n++] = (qbench_loop){QBENCH_INT8_DOT, int8_avx512vnni};
+  if (level == ALL_LEVELS) {
+    if (__builtin_cpu_supports("avx512vnni"))
+      loops[n++] = (qbench_loop){QBENCH_INT8_DOT, int8_avx512vnni};
     if (leaf7(1, 0) & BF16)
       loops[n++] = (qbench_loop){QBENCH_BF16_DOT, bf16_avx512};
     if (leaf7(0, 1) & FP16)
@@ -183,9 +199,9 @@ void qbench_loops(const char *isa, qbench_loop *loops)
 
 void qbench_memory_loops(const char *isa, qbench_memory *memory)
 {
-  const int wide = strncmp(isa, "avx512", 6) == 0, avx2 = strncmp(isa, "avx", 3) == 0;
-  memory->read = wide ? read_avx512 : avx2 ? read_avx2 : read_sse;
-  memory->copy = avx2 ? copy_avx2 : copy_sse;
+  const int level = level_of(isa);
+  memory->read = level >= AVX512_LEVEL ? read_avx512 : level >= AVX2_LEVEL ? read_avx2 : read_sse;
+  memory->copy = level >= AVX2_LEVEL ? copy_avx2 : copy_sse;
 }
 #else
 typedef int qbench_no_x86;

@@ -310,8 +310,11 @@ static int product_row(qbench_state *s, const weights *w, const qbench_op *op, s
   p.y = calloc(m * like.n + 16, sizeof *p.y);
   if (w->copies == 0)
     snprintf(row->missing, sizeof row->missing, "%s", w->missing);
-  else if (cold && w->copies < 2)
-    snprintf(row->missing, sizeof row->missing, "no memory for cold copies");
+  else if (cold && w->copies * w->bytes < s->config->cold_bytes)
+    snprintf(
+        row->missing, sizeof row->missing,
+        "%zu copies of the weights are not enough for cold calls, and there is no room for more",
+        w->copies);
   else if (p.x == NULL || p.y == NULL)
     snprintf(row->missing, sizeof row->missing, "no memory");
   else if (measure(s, &p, row) != 0)

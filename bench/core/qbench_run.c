@@ -85,11 +85,12 @@ void qbench_measure_limits(qbench_state *s, int tries)
     qbench_roofs_measure(s->ctx[i], &s->result->roofs[i], s->block, s->block_bytes, tries);
 }
 
-/* Half a GiB, and several times the last-level cache. */
+/* Half a GiB, and several times the last-level cache, unless memory is short. */
 static int open_block(qbench_state *s)
 {
   const size_t least = (size_t)512 << 20, caches = 4 * s->result->llc_bytes;
-  s->block_bytes = caches > least ? caches : least;
+  const size_t room = qbench_memory_available() / 4, wanted = caches > least ? caches : least;
+  s->block_bytes = room != 0 && room < wanted ? room : wanted;
   s->block = qbench_pages(s->block_bytes);
   return s->block != NULL
              ? 0
