@@ -8,6 +8,7 @@
 #endif
 
 #include <immintrin.h>
+#include <stdint.h>
 
 /* Vectors of floats for the bodies that all ISAs share. A dense tile is 6 x 16: 12 sums, 2 vectors
  * of weights, one of activations. */
@@ -35,6 +36,11 @@ static inline vec vec_add(vec a, vec b)
   return _mm256_add_ps(a, b);
 }
 
+static inline vec vec_sub(vec a, vec b)
+{
+  return _mm256_sub_ps(a, b);
+}
+
 static inline vec vec_mul(vec a, vec b)
 {
   return _mm256_mul_ps(a, b);
@@ -54,6 +60,12 @@ static inline vec vec_load_bf16(const unsigned char *p)
 {
   const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+static inline vec vec_load_i16(const int16_t *p)
+{
+  const __m128i h = _mm_loadu_si128((const __m128i *)(const void *)p);
+  return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(h));
 }
 
 #endif

@@ -9,6 +9,7 @@
 #endif
 
 #include <immintrin.h>
+#include <stdint.h>
 
 /* Vectors of floats for the bodies that all ISAs share. A dense tile is 12 x 32: 24 sums, 2 vectors
  * of weights; the activations are broadcast from memory. */
@@ -36,6 +37,11 @@ static inline vec vec_add(vec a, vec b)
   return _mm512_add_ps(a, b);
 }
 
+static inline vec vec_sub(vec a, vec b)
+{
+  return _mm512_sub_ps(a, b);
+}
+
 static inline vec vec_mul(vec a, vec b)
 {
   return _mm512_mul_ps(a, b);
@@ -55,6 +61,12 @@ static inline vec vec_load_bf16(const unsigned char *p)
 {
   const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+static inline vec vec_load_i16(const int16_t *p)
+{
+  const __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)p);
+  return _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(h));
 }
 
 #endif

@@ -8,6 +8,7 @@
 #endif
 
 #include <arm_neon.h>
+#include <stdint.h>
 
 /* Vectors of floats for the bodies that all ISAs share. A dense tile is 4 x 16: 16 sums, 4 vectors
  * of weights, one of activations. */
@@ -35,6 +36,11 @@ static inline vec vec_add(vec a, vec b)
   return vaddq_f32(a, b);
 }
 
+static inline vec vec_sub(vec a, vec b)
+{
+  return vsubq_f32(a, b);
+}
+
 static inline vec vec_mul(vec a, vec b)
 {
   return vmulq_f32(a, b);
@@ -53,6 +59,11 @@ static inline vec vec_load_f16(const unsigned char *p)
 static inline vec vec_load_bf16(const unsigned char *p)
 {
   return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
+}
+
+static inline vec vec_load_i16(const int16_t *p)
+{
+  return vcvtq_f32_s32(vmovl_s16(vld1_s16(p)));
 }
 
 #endif

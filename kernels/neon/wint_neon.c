@@ -1,85 +1,17 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#if !defined(__aarch64__) || !defined(__ARM_NEON)
-#error "this file needs aarch64 with Advanced SIMD"
-#endif
+#include "vec_neon.h"
 
-#include "qlk_gemm.h"
+#include "qlk_wint_form.h"
 
-#include <arm_neon.h>
-
-/* Weights of 2, 3, 4 and 8 bits: LANES columns to a vector, VECTORS vectors to a panel. */
-enum { NR = 16, LANES = 4, VECTORS = NR / LANES, SUMS = 16, FEW = 4, AHEAD = 1024 };
-
-/* The form of the codes, a constant wherever it is called bits: their width, and how one becomes a
- * number: less a zero point, or with LEVEL by a table for all columns, or with OWN_LEVEL by a large
- * table or that of its column. */
-enum { LEVEL = 16, OWN_LEVEL = 32 };
-
-static inline int width_of(const int form)
-{
-  return form % 16;
-}
-
-static inline size_t kr_of(const int form)
-{
-  const int bits = width_of(form);
-  return bits == 4 ? 8 : bits == 2 ? 16 : bits == 3 ? 32 : 4;
-}
-
-static inline size_t words_of(const int form)
-{
-  return width_of(form) == 3 ? 3 : 1;
-}
-
-/* What dequantizes one vector of columns within a group. */
-typedef struct {
-  float32x4_t scale, zero;
-  uint8x16x4_t table;  /* LEVEL: 16 levels */
-  const float *levels; /* OWN_LEVEL: those of the first column */
-  size_t stride;       /* from column to column */
-} grid_part;
+enum { CODE_ROWS = 4, CODE_SUMS = SUMS, BUFFERED_ROWS = CODE_ROWS + 2 };
 
 static inline uint32x4_t load_words(const unsigned char *p)
 {
   return vreinterpretq_u32_u8(vld1q_u8(p));
 }
 
-static inline float32x4_t load_scales(qlk_dtype type, const unsigned char *scales, size_t at)
-{
-  const unsigned char *p = scales + at * (type == QLK_F32 ? 4 : 2);
-  if (type == QLK_F32)
-    return vreinterpretq_f32_u8(vld1q_u8(p));
-  const uint16x4_t h = vreinterpret_u16_u8(vld1_u8(p));
-  if (type == QLK_F16)
-    return vcvt_f32_f16(vreinterpret_f16_u16(h));
-  return vreinterpretq_f32_u32(vshll_n_u16(h, 16));
-}
-
-static inline grid_part load_grid(const int form, const qlk_weights *w, size_t panel, size_t group,
-                                  size_t column)
-{
-  const size_t at = panel * w->scale_stride + group * NR + column;
-  grid_part g = {.scale = load_scales(w->scale_type, w->scales, at)};
-  if ((form & LEVEL) != 0) {
-    for (int i = 0; i < 4; i++)
-      g.table.val[i] = vreinterpretq_u8_f32(vld1q_f32(w->table + 4 * i));
-    return g;
-  }
-  if ((form & OWN_LEVEL) != 0) {
-    g.stride = w->table_stride != 0 ? (size_t)1 << width_of(form) : 0;
-    g.levels = w->table + panel * w->table_stride + column * g.stride;
-    return g;
-  }
-  g.zero = vdupq_n_f32((float)(1 << (width_of(form) - 1)));
-  if (w->zeros != NULL)
-    g.zero = vcvtq_f32_s32(vmovl_s16(vld1_s16(w->zeros + at)));
-  else if (w->fzeros != NULL)
-    g.zero = load_scales(w->scale_type, w->fzeros, at);
-  return g;
-}
-
-/* The codes of one chunk of a vector of columns; the next code is always in the lowest bits. */
+/* The codes of one chunk of four columns. */
 typedef struct {
   uint32x4_t word[4];
 } chunk_part;
@@ -94,42 +26,6 @@ static inline chunk_part load_chunk(const int form, const unsigned char *p)
   return c;
 }
 
-/* Bytes of a level: four in a row of the table. */
-static inline float32x4_t level_of(const int form, uint32x4_t code, grid_part g)
-{
-  const int bits = width_of(form);
-  if ((form & OWN_LEVEL) != 0) {
-    const float levels[LANES] = {g.levels[vgetq_lane_u32(code, 0)],
-                                 g.levels[g.stride + vgetq_lane_u32(code, 1)],
-                                 g.levels[2 * g.stride + vgetq_lane_u32(code, 2)],
-                                 g.levels[3 * g.stride + vgetq_lane_u32(code, 3)]};
-    return vld1q_f32(levels);
-  }
-  const uint32x4_t first = vmlaq_n_u32(vdupq_n_u32(0x03020100), code, 0x04040404);
-  const uint8x16_t index = vreinterpretq_u8_u32(first);
-  if (bits == 2)
-    return vreinterpretq_f32_u8(vqtbl1q_u8(g.table.val[0], index));
-  if (bits == 3)
-    return vreinterpretq_f32_u8(
-        vqtbl2q_u8((uint8x16x2_t){{g.table.val[0], g.table.val[1]}}, index));
-  return vreinterpretq_f32_u8(vqtbl4q_u8(g.table, index));
-}
-
-static inline float32x4_t next_weight(const int form, chunk_part *c, grid_part g)
-{
-  const int bits = width_of(form), low = bits == 3 ? 2 : bits;
-  uint32x4_t code = vandq_u32(c->word[0], vdupq_n_u32((1u << low) - 1));
-  c->word[0] = vshlq_u32(c->word[0], vdupq_n_s32(-low));
-  if (bits == 3) {
-    const uint32x4_t third = vandq_u32(c->word[2], vdupq_n_u32(1));
-    code = vorrq_u32(code, vshlq_n_u32(third, 2));
-    c->word[2] = vshrq_n_u32(c->word[2], 1);
-  }
-  if (form != bits)
-    return vmulq_f32(g.scale, level_of(form, code, g));
-  return vmulq_f32(g.scale, vsubq_f32(vcvtq_f32_u32(code), g.zero));
-}
-
 /* Before code t of three bits: after sixteen codes the second word takes the place of the first;
  * the third bits of four codes lie side by side, those of the next four in the next byte
  * (qlk_third_bit), those of the second sixteen above those of the first. */
@@ -142,282 +38,153 @@ static inline void turn_chunk(const int form, chunk_part *c, size_t t)
   c->word[2] = vshrq_n_u32(t == 16 ? c->word[3] : c->word[2], 4);
 }
 
-static inline __attribute__((always_inline)) void expand(const int bits, const qlk_weights *w,
-                                                         size_t panel, size_t k0, size_t k1,
-                                                         size_t group, float *out)
-{
-  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4;
-  const unsigned char *codes = w->codes + panel * w->code_stride + k0 / kr * chunk_bytes;
-  for (size_t k = k0; k < k1; group = qlk_next_group(w, group, k)) {
-    const size_t end = qlk_run_end(w, group, k1);
-    grid_part g[VECTORS];
-    for (size_t v = 0; v < VECTORS; v++)
-      g[v] = load_grid(bits, w, panel, group, v * LANES);
-    for (; k < end; k += kr, codes += chunk_bytes) {
-      chunk_part c[VECTORS];
-      for (size_t v = 0; v < VECTORS; v++)
-        c[v] = load_chunk(bits, codes + v * LANES * 4);
-      for (size_t t = 0; t < kr; t++, out += NR)
-        for (size_t v = 0; v < VECTORS; v++) {
-          turn_chunk(bits, &c[v], t);
-          vst1q_f32(out + v * LANES, next_weight(bits, &c[v], g[v]));
-        }
-    }
-  }
-}
-
-/* rows rows of x against count vectors of columns of one or two panels, all sums in registers. The
- * sums follow the blocks of QLK_KB. */
-static inline __attribute__((always_inline)) void few_part(const int bits, const size_t rows,
-                                                           const size_t count,
-                                                           const qlk_few_job *job, size_t panel,
-                                                           float *y)
-{
-  const qlk_weights *w = job->w;
-  const size_t kr = kr_of(bits), chunk_bytes = words_of(bits) * NR * 4, ldx = job->ldx;
-  const unsigned char *codes = w->codes + panel * w->code_stride + job->k0 / kr * chunk_bytes;
-  const float *x = job->x;
-
-  int accumulate = job->accumulate;
-  for (size_t k = job->k0, group = job->group; k < job->k1; accumulate = 1) {
-    const size_t block_end = k + QLK_KB < job->k1 ? k + QLK_KB : job->k1;
-    float32x4_t acc[FEW][2 * VECTORS];
-    for (size_t i = 0; i < rows; i++)
-      for (size_t v = 0; v < count; v++)
-        acc[i][v] = vdupq_n_f32(0);
-    for (; k < block_end;) {
-      grid_part g[2 * VECTORS];
-      group = qlk_next_group(w, group, k);
-      for (size_t v = 0; v < count; v++)
-        g[v] = load_grid(bits, w, panel + v / VECTORS, group, v % VECTORS * LANES);
-      const size_t end = qlk_run_end(w, group, block_end);
-      for (; k < end; k += kr, codes += chunk_bytes, x += kr) {
-        for (size_t at = 0; rows > 2 && at < count / VECTORS; at++)
-          for (size_t line = 0; line < chunk_bytes; line += 64)
-            __builtin_prefetch(codes + at * w->code_stride + AHEAD + line);
-        chunk_part c[2 * VECTORS];
-        for (size_t v = 0; v < count; v++)
-          c[v] = load_chunk(bits, codes + v / VECTORS * w->code_stride + v % VECTORS * LANES * 4);
-        for (size_t t = 0; t < kr; t++) {
-          float32x4_t b[2 * VECTORS];
-          for (size_t v = 0; v < count; v++) {
-            turn_chunk(bits, &c[v], t);
-            b[v] = next_weight(bits, &c[v], g[v]);
-          }
-          for (size_t i = 0; i < rows; i++) {
-            const float32x4_t a = vdupq_n_f32(x[i * ldx + t]);
-            for (size_t v = 0; v < count; v++)
-              acc[i][v] = vfmaq_f32(acc[i][v], a, b[v]);
-          }
-        }
-      }
-    }
-    for (size_t i = 0; i < rows; i++)
-      for (size_t v = 0; v < count; v++) {
-        float *part = y + i * job->ldy + v * LANES;
-        vst1q_f32(part, accumulate ? vaddq_f32(vld1q_f32(part), acc[i][v]) : acc[i][v]);
-      }
-  }
-}
-
-/* Two panels at a time where the registers hold their sums. */
-static inline __attribute__((always_inline)) void few_rows(const int bits, const size_t rows,
-                                                           const qlk_few_job *job)
-{
-  size_t p = 0;
-  for (; (bits & OWN_LEVEL) == 0 && rows * 2 * VECTORS <= SUMS && p + 2 <= job->panels; p += 2)
-    few_part(bits, rows, 2 * VECTORS, job, job->panel + p, job->y + p * NR);
-  for (; p < job->panels; p++)
-    few_part(bits, rows, VECTORS, job, job->panel + p, job->y + p * NR);
-}
-
-static inline __attribute__((always_inline)) void few_form(const int bits, const qlk_few_job *job)
-{
-  switch (job->m) {
-  case 1: few_rows(bits, 1, job); break;
-  case 2: few_rows(bits, 2, job); break;
-  case 3: few_rows(bits, 3, job); break;
-  case 4: few_rows(bits, 4, job); break;
-  case 5: few_rows(bits, FEW < 5 ? FEW : 5, job); break;
-  default: few_rows(bits, FEW, job); break;
-  }
-}
-
-static inline __attribute__((always_inline)) void expand_any(const int bits, const qlk_weights *w,
-                                                             size_t panel, size_t k0, size_t k1,
-                                                             size_t group, float *out)
+static inline int form_of(const int bits, const qlk_weights *w)
 {
   if (w->table == NULL)
-    expand(bits, w, panel, k0, k1, group, out);
-  else if (w->table_stride == 0 && bits != 8)
-    expand(bits | LEVEL, w, panel, k0, k1, group, out);
-  else
-    expand(bits | OWN_LEVEL, w, panel, k0, k1, group, out);
+    return bits;
+  return bits | (has_small_table(bits, w) ? PERMUTED : GATHERED);
 }
 
-static inline __attribute__((always_inline)) void few_any(const int bits, const qlk_few_job *job)
+/* Sixteen levels. */
+typedef struct {
+  uint8x16x4_t table;
+} decoder;
+
+static inline decoder decoder_of(const int form, const qlk_weights *w)
 {
-  if (job->w->table == NULL)
-    few_form(bits, job);
-  else if (job->w->table_stride == 0 && bits != 8)
-    few_form(bits | LEVEL, job);
-  else /* the look-ups take the time */
-    few_rows(bits | OWN_LEVEL, job->m, job);
+  decoder d = {{{vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0), vdupq_n_u8(0)}}};
+  for (int i = 0; (form & PERMUTED) != 0 && i < 4; i++)
+    d.table.val[i] = vreinterpretq_u8_f32(vld1q_f32(w->table + 4 * i));
+  return d;
 }
 
-static inline __attribute__((always_inline)) void gemv_any(const int bits, const qlk_weights *w,
-                                                           size_t panel, size_t panels,
-                                                           const float *x, float *y)
+/* levels: of the first column; stride: from column to column. */
+typedef struct {
+  const float *levels;
+  size_t stride;
+} level_place;
+
+static inline level_place place_of(const int form, const qlk_weights *w, size_t panel,
+                                   size_t column)
 {
-  const qlk_few_job job = {.w = w, .panel = panel, .panels = panels, .k1 = w->k, .x = x, .y = y};
-  if (w->table == NULL)
-    few_rows(bits, 1, &job);
-  else if (w->table_stride == 0 && bits != 8)
-    few_rows(bits | LEVEL, 1, &job);
-  else
-    few_rows(bits | OWN_LEVEL, 1, &job);
+  const size_t stride = w->table_stride != 0 ? (size_t)1 << width_of(form) : 0;
+  return (level_place){w->table + panel * w->table_stride + column * stride, stride};
 }
 
-static void qlk_expand_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
-                                      size_t group, float *out)
+static inline float32x4_t gathered(uint32x4_t code, const level_place *place)
 {
-  expand_any(2, w, panel, k0, k1, group, out);
+  const float *levels = place->levels;
+  const size_t stride = place->stride;
+  const float four[VL] = {levels[vgetq_lane_u32(code, 0)], levels[stride + vgetq_lane_u32(code, 1)],
+                          levels[2 * stride + vgetq_lane_u32(code, 2)],
+                          levels[3 * stride + vgetq_lane_u32(code, 3)]};
+  return vld1q_f32(four);
 }
 
-static void qlk_gemv_f32_w2p16_neon(const qlk_weights *w, size_t panel, size_t panels,
-                                    const float *x, float *y)
+/* Bytes of a level: four in a row of the table. */
+static inline float32x4_t permuted(const int bits, uint32x4_t code, decoder d)
 {
-  gemv_any(2, w, panel, panels, x, y);
+  const uint32x4_t first = vmlaq_n_u32(vdupq_n_u32(0x03020100), code, 0x04040404);
+  const uint8x16_t index = vreinterpretq_u8_u32(first);
+  if (bits == 2)
+    return vreinterpretq_f32_u8(vqtbl1q_u8(d.table.val[0], index));
+  if (bits == 3)
+    return vreinterpretq_f32_u8(
+        vqtbl2q_u8((uint8x16x2_t){{d.table.val[0], d.table.val[1]}}, index));
+  return vreinterpretq_f32_u8(vqtbl4q_u8(d.table, index));
 }
 
-static void qlk_few_f32_w2p16_neon(const qlk_few_job *job)
+/* The number of the next k: a code or a level. */
+static inline float32x4_t next_level(const int form, chunk_part *c, const level_place *place,
+                                     decoder d)
 {
-  few_any(2, job);
+  const int bits = width_of(form), low = bits == 3 ? 2 : bits;
+  uint32x4_t code = vandq_u32(c->word[0], vdupq_n_u32((1u << low) - 1));
+  c->word[0] = vshlq_u32(c->word[0], vdupq_n_s32(-low));
+  if (bits == 3) {
+    const uint32x4_t third = vandq_u32(c->word[2], vdupq_n_u32(1));
+    code = vorrq_u32(code, vshlq_n_u32(third, 2));
+    c->word[2] = vshrq_n_u32(c->word[2], 1);
+  }
+  if ((form & GATHERED) != 0)
+    return gathered(code, place);
+  return (form & PERMUTED) != 0 ? permuted(bits, code, d) : vcvtq_f32_u32(code);
 }
 
-static void qlk_expand_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
-                                      size_t group, float *out)
-{
-  expand_any(3, w, panel, k0, k1, group, out);
-}
-
-static void qlk_gemv_f32_w3p16_neon(const qlk_weights *w, size_t panel, size_t panels,
-                                    const float *x, float *y)
-{
-  gemv_any(3, w, panel, panels, x, y);
-}
-
-static void qlk_few_f32_w3p16_neon(const qlk_few_job *job)
-{
-  few_any(3, job);
-}
-
-static void qlk_expand_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
-                                      size_t group, float *out)
-{
-  expand_any(4, w, panel, k0, k1, group, out);
-}
-
-static void qlk_gemv_f32_w4p16_neon(const qlk_weights *w, size_t panel, size_t panels,
-                                    const float *x, float *y)
-{
-  gemv_any(4, w, panel, panels, x, y);
-}
-
-static void qlk_few_f32_w4p16_neon(const qlk_few_job *job)
-{
-  few_any(4, job);
-}
-
-static void qlk_expand_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t k0, size_t k1,
-                                      size_t group, float *out)
-{
-  expand_any(8, w, panel, k0, k1, group, out);
-}
-
-static void qlk_gemv_f32_w8p16_neon(const qlk_weights *w, size_t panel, size_t panels,
-                                    const float *x, float *y)
-{
-  gemv_any(8, w, panel, panels, x, y);
-}
-
-static void qlk_few_f32_w8p16_neon(const qlk_few_job *job)
-{
-  few_any(8, job);
-}
+#include "qlk_wint_body.h"
 
 void qlk_fill_wint_neon(qlk_gemm *t)
 {
   t->unit[QLK_W2] = (qlk_gemm_unit){
       .layout_id = QLK_LAYOUT(QLK_W2, NR),
-      .mr = 4,
+      .mr = MR,
       .nr = NR,
       .kr = 16,
       .pack = t->unit[QLK_W2].pack,
-      .expand = qlk_expand_f32_w2p16_neon,
-      .gemv = qlk_gemv_f32_w2p16_neon,
+      .expand = expand_w2,
+      .gemv = gemv_w2,
       .dense = qlk_dense_f32p16_neon,
       .dense_ordered = qlk_dense_ordered_f32p16_neon,
       .gemv_name = "qlk_gemv_f32_w2p16_neon",
       .gemm_name = "qlk_gemm_f32_w2p16_neon",
       .ordered_name = "qlk_gemm_ordered_f32_w2p16_neon",
-      .few = qlk_few_f32_w2p16_neon,
+      .few = few_w2,
       .few_name = "qlk_few_f32_w2p16_neon",
-      .few_rows = FEW,
+      .few_rows = CODE_ROWS,
       .few_limit = 8,
   };
   t->unit[QLK_W3] = (qlk_gemm_unit){
       .layout_id = QLK_LAYOUT(QLK_W3, NR),
-      .mr = 4,
+      .mr = MR,
       .nr = NR,
       .kr = 32,
       .pack = t->unit[QLK_W3].pack,
-      .expand = qlk_expand_f32_w3p16_neon,
-      .gemv = qlk_gemv_f32_w3p16_neon,
+      .expand = expand_w3,
+      .gemv = gemv_w3,
       .dense = qlk_dense_f32p16_neon,
       .dense_ordered = qlk_dense_ordered_f32p16_neon,
       .gemv_name = "qlk_gemv_f32_w3p16_neon",
       .gemm_name = "qlk_gemm_f32_w3p16_neon",
       .ordered_name = "qlk_gemm_ordered_f32_w3p16_neon",
-      .few = qlk_few_f32_w3p16_neon,
+      .few = few_w3,
       .few_name = "qlk_few_f32_w3p16_neon",
-      .few_rows = FEW,
+      .few_rows = CODE_ROWS,
       .few_limit = 8,
   };
   t->unit[QLK_W4] = (qlk_gemm_unit){
       .layout_id = QLK_LAYOUT(QLK_W4, NR),
-      .mr = 4,
+      .mr = MR,
       .nr = NR,
       .kr = 8,
       .pack = t->unit[QLK_W4].pack,
-      .expand = qlk_expand_f32_w4p16_neon,
-      .gemv = qlk_gemv_f32_w4p16_neon,
+      .expand = expand_w4,
+      .gemv = gemv_w4,
       .dense = qlk_dense_f32p16_neon,
       .dense_ordered = qlk_dense_ordered_f32p16_neon,
       .gemv_name = "qlk_gemv_f32_w4p16_neon",
       .gemm_name = "qlk_gemm_f32_w4p16_neon",
       .ordered_name = "qlk_gemm_ordered_f32_w4p16_neon",
-      .few = qlk_few_f32_w4p16_neon,
+      .few = few_w4,
       .few_name = "qlk_few_f32_w4p16_neon",
-      .few_rows = FEW,
+      .few_rows = CODE_ROWS,
       .few_limit = 8,
   };
   t->unit[QLK_W8] = (qlk_gemm_unit){
       .layout_id = QLK_LAYOUT(QLK_W8, NR),
-      .mr = 4,
+      .mr = MR,
       .nr = NR,
       .kr = 4,
       .pack = t->unit[QLK_W8].pack,
-      .expand = qlk_expand_f32_w8p16_neon,
-      .gemv = qlk_gemv_f32_w8p16_neon,
+      .expand = expand_w8,
+      .gemv = gemv_w8,
       .dense = qlk_dense_f32p16_neon,
       .dense_ordered = qlk_dense_ordered_f32p16_neon,
       .gemv_name = "qlk_gemv_f32_w8p16_neon",
       .gemm_name = "qlk_gemm_f32_w8p16_neon",
       .ordered_name = "qlk_gemm_ordered_f32_w8p16_neon",
-      .few = qlk_few_f32_w8p16_neon,
+      .few = few_w8,
       .few_name = "qlk_few_f32_w8p16_neon",
-      .few_rows = FEW,
+      .few_rows = CODE_ROWS,
       .few_limit = 8,
   };
 }
