@@ -59,7 +59,9 @@ static ql_status reference_panel(panel *a, ql_error *error)
   const qli_view_f64 within = {c->d + a->first * c->rows, 1, c->rows};
   const qli_view_f64 h = {plan->factor->matrix + a->first * cols, 1, cols};
   memset(a->p, 0, c->rows * PANEL * sizeof *a->p);
-  QLI_TRY(qli_gemm_f64(plan->ctx, QLI_ADD, c->rows, n, a->first, before, h, a->p, PANEL, error));
+  /* A figure of the report alone, right to seven digits either way. */
+  QLI_TRY((cols > QLI_GPTQ_EXACT ? qli_gemm_narrow : qli_gemm_f64)(
+      plan->ctx, QLI_ADD, c->rows, n, a->first, before, h, a->p, PANEL, error));
   copy_upper(plan, a->first, n);
   QLI_TRY(qli_gemm_f64(plan->ctx, QLI_ADD, c->rows, n, n, within, (qli_view_f64){plan->upper, n, 1},
                        a->p, PANEL, error));
