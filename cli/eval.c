@@ -55,7 +55,7 @@ static const option_row rows[] = {
     {"details", 0, OPTION_FILE, O(questions.details), 0, "FILE", 0, 0, NULL, NULL,
      "With --choices or --generate: write what the model made of each question, one JSON object "
      "per line."},
-    MODEL_OPTION_ROWS(O(model)),
+    MODEL_OPTION_ROWS(O(model), "f32"),
     {0},
 };
 

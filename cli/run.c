@@ -31,7 +31,7 @@ static const option_row rows[] = {
     {"top-p", 0, OPTION_REAL, O(top_p), 0, "P", 0, 1, "1", NULL,
      "Sample from the most likely tokens that make up this probability."},
     {"seed", 0, OPTION_INT, O(seed), 0, "S", 0, 9e15, "0", NULL, "Of sampling."},
-    MODEL_OPTION_ROWS(O(model)),
+    MODEL_OPTION_ROWS(O(model), "a16"),
     {0},
 };
 

@@ -34,7 +34,7 @@ typedef struct qle_weights {
   ql_tensor bias;
   int a8; /* the checkpoint asks for 8-bit activations like this: */
   ql_act_config act;
-  int codes; /* quantized: the model's compute mode is for these */
+  int codes; /* integer products take them: the model's compute mode is for these */
 } qle_weights;
 
 typedef struct qle_block {

@@ -343,6 +343,19 @@ static ql_status check_packed(const qle_linear_spec *spec, const ql_packed *pack
   return QL_STATUS_SHAPE;
 }
 
+/* Whether integer products take these weights, asked with a product of no rows. */
+static int serves_integers(const ql_ctx *ctx, const ql_packed *packed)
+{
+  float none = 0;
+  ql_packed_info info = {.struct_size = sizeof info};
+  ql_gemm_options options = QL_GEMM_OPTIONS_INIT;
+  options.compute = QL_COMPUTE_A16;
+  if (ql_packed_get(packed, &info) != QL_STATUS_OK)
+    return 0;
+  const ql_tensor x = qle_view(&none, 0, info.k), y = qle_view(&none, 0, info.n);
+  return ql_gemm(ctx, packed, &x, &y, &options, NULL) == QL_STATUS_OK;
+}
+
 ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, qle_weights *out,
                           ql_error *error)
 {
@@ -365,7 +378,7 @@ ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, q
   out->bias = source.bias;
   out->a8 = source.a8;
   out->act = source.act;
-  out->codes = source.quantized;
+  out->codes = source.quantized && serves_integers(model->ctx, packed);
   return QL_STATUS_OK;
 }
 

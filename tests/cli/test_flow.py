@@ -314,10 +314,11 @@ class Run(CliTest):
         """16-bit activations do not change what a model says; 8-bit ones hardly."""
         out, _ = self.quantize("q", "--method", "rtn")
         run = ["run", out, "-p", "The kernel", "-n", "48", "--json"]
-        plain = self.expect(OK, *run).json
-        exact = self.expect(OK, *run, "--compute", "a16").json
-        self.assertEqual((plain["compute"], plain["head_bits"]), ("f32", None))
-        self.assertEqual((exact["compute"], exact["text"]), ("a16", plain["text"]))
+        exact = self.expect(OK, *run).json
+        plain = self.expect(OK, *run, "--compute", "f32").json
+        self.assertEqual((exact["compute"], exact["head_bits"]), ("a16", None))
+        self.assertEqual((plain["compute"], plain["text"]), ("f32", exact["text"]))
+        self.assertEqual(self.expect(OK, "eval", out, *EVAL, "--json").json["compute"], "f32")
         evaluate = ["eval", out, *EVAL, "--ref", out, "--json", "--compute"]
         kl = {}
         for mode in ("f32", "a16", "a8"):

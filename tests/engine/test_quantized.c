@@ -391,6 +391,26 @@ static void test_hqq(void **state)
   }
 }
 
+/* Rows so long that integer sums over them might not fit: these alone stay in floating point. */
+static void test_long_rows(void **state)
+{
+  (void)state;
+  static const recipe r = {"8 bits, long rows", QL_FORMAT_GPTQ_V2, 8, 0, 0, 0, 0, 0, 0};
+  char config[256];
+  oracle_spec spec = base;
+  spec.hidden = 16;
+  spec.heads = 2;
+  spec.kv_heads = 1;
+  spec.head_dim = 8;
+  spec.ffn = 66560;
+  oracle_model *oracle = oracle_create(&spec, 16);
+  current = &r;
+  config_of(current, config, sizeof config);
+  write_checkpoint(oracle, all_alike, config, NULL);
+  check_logits(oracle, current->name);
+  oracle_free(oracle);
+}
+
 static const recipe four = {"4 bits", QL_FORMAT_GPTQ, 4, 32, 1, 0, 0, 0, 0};
 static const recipe eight = {"8 bits", QL_FORMAT_GPTQ, 8, 16, 0, 0, 0, 0, 0};
 
@@ -610,6 +630,7 @@ int main(void)
       cmocka_unit_test(test_hostile_hqq),    cmocka_unit_test(test_mixed),
       cmocka_unit_test(test_hostile),        cmocka_unit_test(test_hostile_parts),
       cmocka_unit_test(test_no_group_index), cmocka_unit_test(test_head_bits),
+      cmocka_unit_test(test_long_rows),
   };
   return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
