@@ -15,6 +15,7 @@ void *qle_scratch_get(qle_scratch *scratch, qle_buf which, size_t rows, size_t c
   void *data = aligned_alloc(64, bytes);
   if (data == NULL)
     return NULL;
+  qle_pages_huge(data, bytes);
   free(scratch->data[which]);
   scratch->data[which] = data;
   scratch->bytes[which] = bytes;

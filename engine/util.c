@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,7 +74,23 @@ void *qle_alloc3(size_t a, size_t b, size_t size)
   size_t total;
   if (!qle_mul(a, b, &total) || !qle_mul(total, size, &total))
     return NULL;
-  return malloc(total == 0 ? 1 : total);
+  void *block = malloc(total == 0 ? 1 : total);
+  qle_pages_huge(block, total);
+  return block;
+}
+
+void qle_pages_huge(void *block, size_t bytes)
+{
+#if defined(MADV_HUGEPAGE)
+  enum { HUGE_PAGE = 2 << 20, LEAST = 4 << 20 };
+  const uintptr_t begin = ((uintptr_t)block + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+  const uintptr_t end = ((uintptr_t)block + bytes) & ~(uintptr_t)(HUGE_PAGE - 1);
+  if (block != NULL && bytes >= LEAST)
+    (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#else
+  (void)block;
+  (void)bytes;
+#endif
 }
 
 static ql_status fail_errno(ql_error *error, int code, const char *path, const char *what)

@@ -67,6 +67,10 @@ static inline bool qle_add(size_t a, size_t b, size_t *out)
 /* malloc of a * b * size bytes; NULL when that overflows or memory is short. */
 void *qle_alloc3(size_t a, size_t b, size_t size);
 
+/* Advises huge pages for the aligned inside of a block of 4 MiB or more (NULL is fine): activations
+ * and logits of a long prompt are written once, and then page faults are a part of the time. */
+void qle_pages_huge(void *block, size_t bytes);
+
 /* Counter-based random numbers: a pure function of its arguments. The mixer is the finalizer of
  * SplitMix64 (Steele, Lea, Flood 2014). */
 static inline uint64_t qle_mix64(uint64_t x)
