@@ -118,7 +118,7 @@ typedef struct ql_gemm_options {
 QL_API ql_status ql_gemm(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
                          const ql_tensor *y, const ql_gemm_options *options, ql_error *error);
 
-/** ql_gemm for weights of 4 bits (2, 3, 8): other weights are QL_STATUS_DTYPE. @since 0.1 */
+/** ql_gemm for weights of 4 bits (2, 3, 5, 6, 8): other weights are QL_STATUS_DTYPE. @since 0.1 */
 QL_API ql_status ql_gemm_w4a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
                                const ql_tensor *y, const ql_gemm_options *options,
                                ql_error *error);
@@ -126,6 +126,12 @@ QL_API ql_status ql_gemm_w2a16(const ql_ctx *ctx, const ql_packed *w, const ql_t
                                const ql_tensor *y, const ql_gemm_options *options,
                                ql_error *error);
 QL_API ql_status ql_gemm_w3a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                               const ql_tensor *y, const ql_gemm_options *options,
+                               ql_error *error);
+QL_API ql_status ql_gemm_w5a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                               const ql_tensor *y, const ql_gemm_options *options,
+                               ql_error *error);
+QL_API ql_status ql_gemm_w6a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
                                const ql_tensor *y, const ql_gemm_options *options,
                                ql_error *error);
 QL_API ql_status ql_gemm_w8a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,

@@ -207,6 +207,18 @@ ql_status ql_gemm_w4a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *
   return gemm_of_bits(4, ctx, w, x, y, options, error);
 }
 
+ql_status ql_gemm_w5a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                        const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_of_bits(5, ctx, w, x, y, options, error);
+}
+
+ql_status ql_gemm_w6a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
+                        const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
+{
+  return gemm_of_bits(6, ctx, w, x, y, options, error);
+}
+
 ql_status ql_gemm_w8a16(const ql_ctx *ctx, const ql_packed *w, const ql_tensor *x,
                         const ql_tensor *y, const ql_gemm_options *options, ql_error *error)
 {

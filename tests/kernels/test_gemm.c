@@ -368,11 +368,12 @@ static void test_named_widths(const char *isa)
     ql_packed *w = case_pack(&c, ctx);
     unsigned char *memory = malloc(case_y_bytes(&c));
     case_y(&c, memory, &y);
-    const int got[4] = {
+    const int got[6] = {
         ql_gemm_w2a16(ctx, w, &c.x, &y, NULL, NULL), ql_gemm_w3a16(ctx, w, &c.x, &y, NULL, NULL),
-        ql_gemm_w4a16(ctx, w, &c.x, &y, NULL, NULL), ql_gemm_w8a16(ctx, w, &c.x, &y, NULL, NULL)};
-    const int bits[4] = {2, 3, 4, 8};
-    for (int i = 0; i < 4; i++)
+        ql_gemm_w4a16(ctx, w, &c.x, &y, NULL, NULL), ql_gemm_w8a16(ctx, w, &c.x, &y, NULL, NULL),
+        ql_gemm_w5a16(ctx, w, &c.x, &y, NULL, NULL), ql_gemm_w6a16(ctx, w, &c.x, &y, NULL, NULL)};
+    const int bits[6] = {2, 3, 4, 8, 5, 6};
+    for (int i = 0; i < 6; i++)
       expect(got[i] == (bits[i] == c.bits ? QL_STATUS_OK : QL_STATUS_DTYPE),
              "%d bits called as %d give %d", c.bits, bits[i], got[i]);
     const int got8[4] = {
