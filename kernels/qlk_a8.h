@@ -33,7 +33,9 @@ typedef struct qlk_a8_rows {
  *
  * and for two digits each (float) above stands for 255 (float)(of hi) + (float)(of lo). Every
  * product and sum of floats is rounded, group after group in turn: ordered class. The scales of W
- * are converted to f32 first; without x.scales the factor is s. */
+ * are converted to f32 first; without x.scales the factor is s. Where the codes stand for numbers
+ * of a table (qlk_weights.numbers), the number takes the place of c - z in I, unit s that of s, and
+ * zx is 0. */
 typedef void qlk_a8_gemm_fn(const qlk_weights *w, size_t panel, size_t group, size_t end, size_t m,
                             const qlk_a8_rows *x, float *y, size_t ldy);
 

@@ -83,14 +83,43 @@ ALWAYS floats load_elements(qlk_dtype type, const unsigned char *elements, size_
 #endif
 }
 
+/* Codes of four bits that stand for whole numbers of a table: a byte shuffle makes codes of eight
+ * bits of them, the number plus 128, and from there they are like those. */
+enum { LEVELS = 16 };
+
+/* Bits of a code in a panel, and of what is multiplied. */
+ALWAYS int width_of(const int bits)
+{
+  return bits % LEVELS;
+}
+
+ALWAYS int wide_of(const int bits)
+{
+  return bits >= LEVELS ? 8 : bits;
+}
+
 ALWAYS size_t kr_of(const int bits)
 {
-  return bits == 3 ? 32 : 32 / (size_t)bits;
+  return width_of(bits) == 3 ? 32 : 32 / (size_t)width_of(bits);
 }
 
 ALWAYS size_t chunk_bytes_of(const int bits)
 {
-  return (bits == 3 ? 12 : 4) * (size_t)NR;
+  return (width_of(bits) == 3 ? 12 : 4) * (size_t)NR;
+}
+
+/* The bytes of the table, less 128 where the codes of eight bits are. */
+ALWAYS ints load_table(const int bits, const qlk_weights *w)
+{
+  if (bits < LEVELS)
+    return SI(setzero)();
+  const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)w->numbers);
+#if QLK_VECTOR == 512
+  const ints all = _mm512_broadcast_i32x4(bytes);
+#else
+  const ints all = _mm256_broadcastsi128_si256(bytes);
+#endif
+  return QLK_SIGNED ? SI(xor)(all, MM(set1_epi8)(-128)) : all;
 }
 
 /* Loops over rows have to vanish, or gcc keeps the sums in memory around them. clang unrolls them
@@ -106,10 +135,11 @@ ALWAYS void begin_group(const int bits, const size_t rows, const qlk_weights *w,
                         size_t group, const qlk_a8_rows *x, ints acc[][2])
 {
   /* What the codes that are multiplied lack. */
-  const int32_t offset = bits == 8 && QLK_SIGNED ? 128 : 0;
+  const int wide = wide_of(bits);
+  const int32_t offset = wide == 8 && QLK_SIGNED ? 128 : 0;
   const int32_t *sums = x->sums + group;
   if (w->zeros == NULL) {
-    const int32_t zero = (w->fzeros != NULL ? 0 : 1 << (bits - 1)) - offset;
+    const int32_t zero = (w->fzeros != NULL ? 0 : 1 << (wide - 1)) - offset;
     UNROLL
     for (size_t r = 0; r < rows; r++) {
       const uint32_t correction = (uint32_t)zero * (uint32_t)sums[r * w->groups];
@@ -139,17 +169,19 @@ ALWAYS void begin_group(const int bits, const size_t rows, const qlk_weights *w,
 
 /* Bytes 4 b + part of the codes of a chunk, for b = 0 .. 3, of one vector of columns. The words of
  * three bits have a third of them behind the other two. */
-ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part)
+ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part, const ints table)
 {
   if (bits == 8)
     return QLK_SIGNED ? SI(xor)(load_ints(chunk), MM(set1_epi8)(-128)) : load_ints(chunk);
-  const ints mask = MM(set1_epi8)((char)(bits == 4 ? 15 : 3));
+  const ints mask = MM(set1_epi8)((char)(width_of(bits) == 4 ? 15 : 3));
   const size_t half = bits == 3 ? part / 4 : 0, quarter = bits == 3 ? part % 4 : part;
-  const unsigned shift = (unsigned)(quarter * (bits == 4 ? 4 : 2));
+  const unsigned shift = (unsigned)(quarter * (width_of(bits) == 4 ? 4 : 2));
   ints low = load_ints(chunk + half * 4 * NR);
   if (shift != 0)
     low = MM(srli_epi16)(low, (int)shift);
   low = SI(and)(low, mask);
+  if (bits >= LEVELS)
+    return MM(shuffle_epi8)(table, low);
   if (bits != 3)
     return low;
   const unsigned place = (unsigned)(quarter + 4 * half);
@@ -162,15 +194,16 @@ ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part)
 /* In 32 bits, or in pairs in 16. */
 ALWAYS ints add_four(const int bits, ints acc, ints codes, ints digits)
 {
-  if (QLK_PAIRS && bits < 8)
+  if (QLK_PAIRS && wide_of(bits) < 8)
     return MM(add_epi16)(acc, MM(maddubs_epi16)(codes, digits));
   return add_dot(acc, codes, digits);
 }
 
 ALWAYS void add_part(const int bits, const size_t rows, const unsigned char *chunk, const int8_t *x,
-                     const size_t part, ints acc[][2])
+                     const size_t part, const ints table, ints acc[][2])
 {
-  const ints w0 = cut(bits, chunk, part), w1 = cut(bits, chunk + 4 * LANES, part);
+  const ints w0 = cut(bits, chunk, part, table);
+  const ints w1 = cut(bits, chunk + 4 * LANES, part, table);
   UNROLL
   for (size_t r = 0; r < rows; r++) {
     const ints digits = four_digits(x + r * kr_of(bits) + 4 * part);
@@ -181,20 +214,20 @@ ALWAYS void add_part(const int bits, const size_t rows, const unsigned char *chu
 
 /* Written out, because shifts are part of the instruction. */
 ALWAYS void add_chunk(const int bits, const size_t rows, const unsigned char *chunk,
-                      const int8_t *x, ints acc[][2])
+                      const int8_t *x, const ints table, ints acc[][2])
 {
-  add_part(bits, rows, chunk, x, 0, acc);
+  add_part(bits, rows, chunk, x, 0, table, acc);
   if (bits != 8)
-    add_part(bits, rows, chunk, x, 1, acc);
-  if (bits < 4) {
-    add_part(bits, rows, chunk, x, 2, acc);
-    add_part(bits, rows, chunk, x, 3, acc);
+    add_part(bits, rows, chunk, x, 1, table, acc);
+  if (width_of(bits) < 4) {
+    add_part(bits, rows, chunk, x, 2, table, acc);
+    add_part(bits, rows, chunk, x, 3, table, acc);
   }
   if (bits == 3) {
-    add_part(bits, rows, chunk, x, 4, acc);
-    add_part(bits, rows, chunk, x, 5, acc);
-    add_part(bits, rows, chunk, x, 6, acc);
-    add_part(bits, rows, chunk, x, 7, acc);
+    add_part(bits, rows, chunk, x, 4, table, acc);
+    add_part(bits, rows, chunk, x, 5, table, acc);
+    add_part(bits, rows, chunk, x, 6, table, acc);
+    add_part(bits, rows, chunk, x, 7, table, acc);
   }
 }
 
@@ -202,14 +235,15 @@ ALWAYS void add_chunk(const int bits, const size_t rows, const unsigned char *ch
 enum { AHEAD = 2048, FEW_ROWS = 4 };
 
 ALWAYS void add_chunks(const int bits, const size_t rows, const size_t tile_rows, size_t count,
-                       const unsigned char *chunk, const int8_t *digits, ints acc[][2])
+                       const unsigned char *chunk, const int8_t *digits, const ints table,
+                       ints acc[][2])
 {
   const size_t kr = kr_of(bits), bytes = chunk_bytes_of(bits);
   for (; count > 0; count--, chunk += bytes, digits += kr * tile_rows) {
     if (rows <= FEW_ROWS)
       for (size_t line = 0; line < bytes; line += 64)
         _mm_prefetch((const char *)chunk + AHEAD + line, _MM_HINT_T0);
-    add_chunk(bits, rows, chunk, digits, acc);
+    add_chunk(bits, rows, chunk, digits, table, acc);
   }
 }
 
@@ -231,9 +265,10 @@ ALWAYS void sum_group(const int bits, const size_t rows, const size_t tile_rows,
   const unsigned char *chunk = w->codes + panel * w->code_stride + first / kr * bytes;
   const int8_t *digits = x->digits + first * tile_rows;
   begin_group(bits, rows, w, panel * w->scale_stride + group * NR, group, x, acc);
+  const ints table = load_table(bits, w);
   size_t left = (w->ends[group] - first) / kr;
-  if (!QLK_PAIRS || bits == 8) {
-    add_chunks(bits, rows, tile_rows, left, chunk, digits, acc);
+  if (!QLK_PAIRS || wide_of(bits) == 8) {
+    add_chunks(bits, rows, tile_rows, left, chunk, digits, table, acc);
     return;
   }
   while (left > 0) {
@@ -242,7 +277,7 @@ ALWAYS void sum_group(const int bits, const size_t rows, const size_t tile_rows,
     UNROLL
     for (size_t r = 0; r < rows; r++)
       pairs[r][0] = pairs[r][1] = SI(setzero)();
-    add_chunks(bits, rows, tile_rows, n, chunk, digits, pairs);
+    add_chunks(bits, rows, tile_rows, n, chunk, digits, table, pairs);
     UNROLL
     for (size_t r = 0; r < rows; r++) {
       acc[r][0] = MM(add_epi32)(acc[r][0], MM(madd_epi16)(pairs[r][0], MM(set1_epi16)(1)));
@@ -274,11 +309,16 @@ ALWAYS void add_scaled(floats s, floats value, float *y)
   MM(storeu_ps)(y, MM(add_ps)(MM(loadu_ps)(y), MM(mul_ps)(s, value)));
 }
 
-ALWAYS void add_group(const size_t digits, const size_t rows, const qlk_weights *w, size_t at,
-                      size_t group, const qlk_a8_rows *x, ints acc[][2], float *y, size_t ldy)
+ALWAYS void add_group(const int bits, const size_t digits, const size_t rows, const qlk_weights *w,
+                      size_t at, size_t group, const qlk_a8_rows *x, ints acc[][2], float *y,
+                      size_t ldy)
 {
-  const floats s0 = load_elements(w->scale_type, w->scales, at);
-  const floats s1 = load_elements(w->scale_type, w->scales, at + LANES);
+  floats s0 = load_elements(w->scale_type, w->scales, at);
+  floats s1 = load_elements(w->scale_type, w->scales, at + LANES);
+  if (bits >= LEVELS) {
+    s0 = MM(mul_ps)(MM(set1_ps)(w->unit), s0);
+    s1 = MM(mul_ps)(MM(set1_ps)(w->unit), s1);
+  }
   if (w->fzeros == NULL && x->scales == NULL) {
     UNROLL
     for (size_t i = 0; i < rows / digits; i++) {
@@ -327,7 +367,7 @@ ALWAYS void gemm_rows(const int bits, const size_t digits, const size_t rows, si
   for (y += first / digits * ldy; group < end; group++) {
     ints acc[MR][2];
     sum_group(bits, rows, tile_rows, w, panel, group, &x, acc);
-    add_group(digits, rows, w, panel * w->scale_stride + group * NR, group, &x, acc, y, ldy);
+    add_group(bits, digits, rows, w, panel * w->scale_stride + group * NR, group, &x, acc, y, ldy);
   }
 }
 

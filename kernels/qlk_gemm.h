@@ -21,18 +21,21 @@
  * columns has 16 entries, for fewer than 4 bits repeated until they are full, so that the bits
  * above a code do no harm, or 256 for W8; codebooks have 2^bits for each column. */
 typedef struct qlk_weights {
-  const unsigned char *codes;  /* panel 0, 64-aligned; the next ones follow without gaps */
-  const unsigned char *scales; /* panel 0, 64-aligned */
-  const int16_t *zeros;        /* panel 0, 64-aligned, or NULL */
-  const unsigned char *fzeros; /* the same, of scale_type; one of the two at most */
-  const int32_t *sums;         /* [panel][group][nr], sum of code - zero point over the columns of
-                                  the group, or NULL */
-  const float *table;          /* levels, 64-aligned; NULL: a code is a number */
-  size_t table_stride;         /* 0: one table; else elements from panel to panel of codebooks,
-                                  [panel][nr][2^bits] */
-  const uint32_t *ends;        /* [groups], first packed k past each group, not decreasing */
-  size_t code_stride;          /* bytes from panel to panel */
-  size_t scale_stride;         /* elements from panel to panel, also of zeros */
+  const unsigned char *codes;   /* panel 0, 64-aligned; the next ones follow without gaps */
+  const unsigned char *scales;  /* panel 0, 64-aligned */
+  const int16_t *zeros;         /* panel 0, 64-aligned, or NULL */
+  const unsigned char *fzeros;  /* the same, of scale_type; one of the two at most */
+  const int32_t *sums;          /* [panel][group][nr], sum of code - zero point over the columns of
+                                   the group, or NULL */
+  const float *table;           /* levels, 64-aligned; NULL: a code is a number */
+  size_t table_stride;          /* 0: one table; else elements from panel to panel of codebooks,
+                                   [panel][nr][2^bits] */
+  const unsigned char *numbers; /* W4: the levels of one table as numbers n + 128, n in -128..127,
+                                   with level = unit n; NULL where they are not such */
+  float unit;                   /* a power of two */
+  const uint32_t *ends;         /* [groups], first packed k past each group, not decreasing */
+  size_t code_stride;           /* bytes from panel to panel */
+  size_t scale_stride;          /* elements from panel to panel, also of zeros */
   size_t groups;
   size_t k; /* packed length, a multiple of kr */
   qlk_dtype scale_type;

@@ -65,14 +65,20 @@ static void qlk_gemm_f32_a8_w4p32_avx512vnni(const qlk_weights *w, size_t panel,
                                              size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                              size_t ldy)
 {
-  gemm(4, 1, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 1, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 1, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_gemm_f32_a16_w4p32_avx512vnni(const qlk_weights *w, size_t panel, size_t group,
                                               size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                               size_t ldy)
 {
-  gemm(4, 2, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 2, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 2, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_integers_w4p32_avx512vnni(const qlk_weights *w, size_t panel, size_t group,

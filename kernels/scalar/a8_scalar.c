@@ -5,7 +5,7 @@
 
 enum { MR = 4 };
 
-/* The codes of sixteen columns at packed k = p. */
+/* The codes of sixteen columns at packed k = p, or the numbers that they stand for. */
 static inline void load_codes(const int bits, const qlk_weights *w, size_t panel, size_t p,
                               uint32_t *codes)
 {
@@ -14,6 +14,8 @@ static inline void load_codes(const int bits, const qlk_weights *w, size_t panel
       w->codes + panel * w->code_stride + p / kr * qlk_wint_chunk_bytes(bits);
   for (size_t j = 0; j < NR; j++)
     codes[j] = qlk_wint_code(bits, chunk, p % kr, j);
+  for (size_t j = 0; w->numbers != NULL && j < NR; j++)
+    codes[j] = (uint32_t)w->numbers[codes[j]] - 128;
 }
 
 /* Sums of digits times codes over a group, for all rows of digits. */
@@ -60,13 +62,15 @@ static inline void gemm(const int bits, qlk_wtype wtype, const size_t digits, co
   for (; group < end; group++) {
     const size_t at = panel * w->scale_stride + group * NR;
     add_products(bits, wtype, w, panel, group, m * digits, x->digits, acc);
-    if (w->fzeros == NULL)
+    if (w->fzeros == NULL && w->numbers == NULL)
       correct(bits, w, at, group, m * digits, x, acc);
     for (size_t i = 0; i < m; i++)
       for (size_t j = 0; j < NR; j++) {
         int32_t sums[2 * NR];
         memcpy(sums, acc[i * digits], digits * NR * sizeof sums[0]);
         float v = join(digits, sums + j, NR), s = qlk_wint_scale(w->scale_type, w->scales, at + j);
+        if (w->numbers != NULL)
+          s = w->unit * s;
         if (w->fzeros != NULL)
           v -= qlk_wint_scale(w->scale_type, w->fzeros, at + j) *
                join(digits, x->sums + i * digits * w->groups + group, w->groups);

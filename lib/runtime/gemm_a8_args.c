@@ -16,9 +16,11 @@ static ql_status check_weights(const ql_ctx *ctx, const ql_packed *w, ql_error *
     return qli_fail(error, QL_STATUS_UNSUPPORTED,
                     "integer products need integer codes as weights; these are %d-bit%s",
                     (int)w->bits, w->dtype != QL_DTYPE_NONE ? " floating point" : "");
-  if (w->weights.table != NULL) {
+  if (w->weights.table != NULL && w->weights.numbers == NULL) {
     qli_fail(error, QL_STATUS_UNSUPPORTED,
-             "integer products need codes that are numbers; these stand for levels of a table");
+             "integer products need codes that are numbers; these stand for levels of a table that "
+             "are not whole numbers from -128 to 127 times a power of two, or not one table of 4 "
+             "bits");
     qli_error_hint(error, "QL_COMPUTE_F32 serves every table");
     return QL_STATUS_UNSUPPORTED;
   }
@@ -47,7 +49,9 @@ static ql_status check_zero_points(const ql_packed *w, bool asymmetric, ql_error
 static ql_status check_overflow(const ql_packed *w, bool asymmetric, ql_error *error)
 {
   const bool implied = w->weights.zeros == NULL && w->weights.fzeros == NULL;
-  const int32_t width = w->wtype == QLK_W8 ? 8 : w->wtype == QLK_W2 ? 2 : w->bits;
+  const int32_t width = w->wtype == QLK_W8 || w->weights.table != NULL ? 8
+                        : w->wtype == QLK_W2                           ? 2
+                                                                       : w->bits;
   const uint64_t code = (uint64_t)1 << (implied ? width - 1 : w->bits);
   const uint64_t term = (asymmetric ? 254 : 127) * code;
   uint32_t longest = 0;
@@ -70,7 +74,7 @@ static ql_status check_integer_result(const ql_packed *w, const ql_gemm_options 
   if (o->bias != NULL || act->threshold > 0)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT,
                     "y of type I32 takes neither a bias nor a threshold");
-  if (w->weights.fzeros != NULL)
+  if (w->weights.fzeros != NULL || w->weights.table != NULL)
     return qli_fail(error, QL_STATUS_UNSUPPORTED,
                     "y of type I32 needs weights with integer zero points");
   if (w->parts != NULL && (w->parts->side != NULL || w->parts->lora_b != NULL))

@@ -20,7 +20,7 @@ _Static_assert((int)QLK_F32 == (int)QL_DTYPE_F32 && (int)QLK_F16 == (int)QL_DTYP
 
 /* Where the sections of a packed matrix begin. */
 typedef struct {
-  size_t codes, scales, zeros, fzeros, sums, table, ends, gather, total;
+  size_t codes, scales, zeros, fzeros, sums, table, numbers, ends, gather, total;
 } sections;
 
 static bool append(size_t *total, size_t count, size_t size, size_t *at)
@@ -41,6 +41,7 @@ typedef struct {
   ql_dtype scale_type;
   bool zeros, fzeros, gather, sums;
   size_t tables, levels; /* tables of so many levels; 0: none */
+  float unit;            /* qlk_weights.unit; 0: the levels are no numbers */
 } packed_shape;
 
 static size_t panel_bytes_of(const qlk_gemm_unit *unit, qlk_wtype wtype, size_t packed_k,
@@ -51,6 +52,8 @@ static size_t panel_bytes_of(const qlk_gemm_unit *unit, qlk_wtype wtype, size_t 
   *fits = qli_mul_size(packed_k / unit->kr, word * unit->nr, &bytes) && bytes <= PTRDIFF_MAX;
   return bytes;
 }
+
+enum { NUMBERS = 16 };
 
 /* Elements of the table section; a codebook for each column of each panel. */
 static bool count_levels(const packed_shape *s, const qlk_gemm_unit *unit, ql_packed *p,
@@ -83,6 +86,7 @@ static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *
          append(&at->total, s->fzeros ? scales : 0, scale_size, &at->fzeros) &&
          append(&at->total, s->sums ? scales : 0, sizeof(int32_t), &at->sums) &&
          append(&at->total, levels, sizeof(float), &at->table) &&
+         append(&at->total, s->unit != 0.0f ? NUMBERS : 0, 1, &at->numbers) &&
          append(&at->total, s->groups, sizeof(uint32_t), &at->ends) &&
          append(&at->total, s->gather ? s->packed_k : 0, sizeof(int32_t), &at->gather);
 }
@@ -91,8 +95,8 @@ static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *
  * matrices are equal bytes. */
 static void clear_ends(unsigned char *block, const sections *at)
 {
-  const size_t starts[] = {at->codes, at->scales, at->zeros,  at->fzeros, at->sums,
-                           at->table, at->ends,   at->gather, at->total};
+  const size_t starts[] = {at->codes, at->scales,  at->zeros, at->fzeros, at->sums,
+                           at->table, at->numbers, at->ends,  at->gather, at->total};
   memset(block, 0, at->codes);
   for (size_t i = 1; i < sizeof starts / sizeof starts[0]; i++)
     if (starts[i] > starts[i - 1])
@@ -126,6 +130,8 @@ static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **ou
   head.weights.zeros = s->zeros ? (const int16_t *)(const void *)(block + at.zeros) : NULL;
   head.weights.fzeros = s->fzeros ? block + at.fzeros : NULL;
   head.weights.sums = s->sums ? (const int32_t *)(const void *)(block + at.sums) : NULL;
+  head.weights.numbers = s->unit != 0.0f ? block + at.numbers : NULL;
+  head.weights.unit = s->unit;
   head.weights.table = s->tables > 0 ? (const float *)(const void *)(block + at.table) : NULL;
   head.weights.ends = (const uint32_t *)(const void *)(block + at.ends);
   head.weights.groups = s->groups;
@@ -367,6 +373,36 @@ static qlk_wtype format_of(int32_t bits)
   return bits <= 2 ? QLK_W2 : bits == 3 ? QLK_W3 : bits == 4 ? QLK_W4 : QLK_W8;
 }
 
+/* Whether every level is a whole number from -128 to 127 times unit. */
+static bool are_numbers(const float *levels, float unit)
+{
+  for (size_t i = 0; i < NUMBERS; i++) {
+    const float n = levels[i] / unit;
+    if (n != rintf(n) || n < -128.0f || n > 127.0f)
+      return false;
+  }
+  return true;
+}
+
+/* qlk_weights.unit for one table of 4 bits: the least that leaves the numbers in range, and so
+ * finds them if any power of two does; 0 where there is none. */
+static float unit_of(const ql_qmat_view *v, qlk_wtype wtype)
+{
+  float most = 0.0f;
+  int exponent;
+  if (v->level_sets != 1 || wtype != QLK_W4)
+    return 0.0f;
+  for (size_t i = 0; i < NUMBERS; i++)
+    most = fabsf(v->levels[i]) > most ? fabsf(v->levels[i]) : most;
+  (void)frexpf(most, &exponent); /* most < 2^exponent */
+  if (most == 0.0f || exponent < -100)
+    return 0.0f;
+  const float unit = ldexpf(1.0f, exponent - 7);
+  if (are_numbers(v->levels, 0.5f * unit)) /* -128 alone of that magnitude */
+    return 0.5f * unit;
+  return are_numbers(v->levels, unit) ? unit : 0.0f;
+}
+
 /* The zero point that the format of these codes implies. */
 static bool implied_zeros(const ql_qmat_view *v, qlk_wtype wtype)
 {
@@ -393,7 +429,8 @@ static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const ql
                               !plan->identity,
                               wtype == QLK_W8 && v->zeros != NULL,
                               v->level_sets,
-                              table_size(v, wtype)};
+                              table_size(v, wtype),
+                              unit_of(v, wtype)};
   ql_packed *p = NULL;
   QLI_TRY(create(ctx, &shape, &p, error));
   p->bits = v->bits;
@@ -406,6 +443,8 @@ static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const ql
   job j = {.packed = p, .view = v, .plan = plan};
   if (p->weights.table != NULL && p->weights.table_stride == 0)
     write_levels(&j, 0, 0, 0);
+  for (size_t i = 0; p->weights.numbers != NULL && i < NUMBERS; i++)
+    *writable(p, p->weights.numbers + i) = (unsigned char)(v->levels[i] / p->weights.unit + 128.0f);
   ql_status status = qli_parts_pack(ctx, v, plan, &p->parts, error);
   if (status == QL_STATUS_OK)
     status = pack_panels(ctx, &j, 1, error);

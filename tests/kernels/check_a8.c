@@ -82,6 +82,7 @@ typedef struct {
   int8_t *digits;       /* [rows][k] */
   float *scales, *fzeros, *x_scales;
   int32_t *zeros, *x_zeros;
+  const unsigned char *numbers; /* of a table, plus 128; NULL: codes are numbers */
   qlk_weights w;
 } packed;
 
@@ -140,7 +141,16 @@ static float stored_float(qlk_dtype type, unsigned char *to, size_t at, float v)
   return type == QLK_F32 ? v : type == QLK_F16 ? qli_f16_to_f32(h) : qli_bf16_to_f32(h);
 }
 
-enum { PLAIN, ZEROS, FLOAT_ZEROS, X_ZEROS, WEIGHT_KINDS };
+enum { PLAIN, ZEROS, FLOAT_ZEROS, X_ZEROS, TABLE, WEIGHT_KINDS };
+
+/* Both ends of a byte where the codes of make_code are all alike. */
+static unsigned char *make_numbers(kc *k)
+{
+  unsigned char *numbers = kc_memory(k, 16, 64);
+  for (size_t i = 0; i < 16; i++)
+    numbers[i] = (unsigned char)(i == 0 ? 0 : i == 15 ? 255 : kc_below(k, 256));
+  return numbers;
+}
 
 static void fill_weights(kc *k, packed *p, size_t kind, size_t weight_kind, qlk_dtype type)
 {
@@ -190,6 +200,10 @@ static void fill_weights(kc *k, packed *p, size_t kind, size_t weight_kind, qlk_
                        .groups = p->groups,
                        .k = p->k,
                        .scale_type = type};
+  if (weight_kind == TABLE) {
+    p->w.numbers = p->numbers = make_numbers(k);
+    p->w.unit = ldexpf(1.0f, (int)kc_below(k, 9) - 6);
+  }
 }
 
 static void fill_rows(kc *k, packed *p, size_t kind, size_t digits, bool scaled, bool x_zeros,
@@ -226,7 +240,9 @@ static int64_t exact_sum(const packed *p, size_t r, size_t j, size_t g, size_t d
   int64_t sum = 0;
   for (size_t at = g > 0 ? p->ends[g - 1] : 0; at < p->ends[g]; at++)
     sum += ((int64_t)p->digits[r * p->k + at] - p->x_zeros[r / digits]) *
-           ((int64_t)p->codes[at * nr + j] - (p->w.fzeros != NULL ? 0 : p->zeros[g * nr + j]));
+           (p->numbers != NULL
+                ? p->numbers[p->codes[at * nr + j]] - 128
+                : p->codes[at * nr + j] - (p->w.fzeros != NULL ? 0 : p->zeros[g * nr + j]));
   return sum;
 }
 
@@ -258,6 +274,8 @@ static float expected(const packed *p, size_t i, size_t j, size_t digits, bool s
       sums[d] = digit_sum(p, i * digits + d, g);
     }
     volatile float v = number(products, digits), s = p->scales[g * nr + j];
+    if (p->numbers != NULL)
+      s = p->w.unit * s;
     if (p->w.fzeros != NULL) {
       const volatile float offset = p->fzeros[g * nr + j] * number(sums, digits);
       v = v - offset;
@@ -348,6 +366,8 @@ static void check_product(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t rows, 
   size_t weight_kind = n / 9 % WEIGHT_KINDS;
   if (weight_kind == X_ZEROS && digits == 2)
     weight_kind = ZEROS;
+  if (weight_kind == TABLE && wtype != QLK_W4)
+    weight_kind = PLAIN;
   const bool scaled = n % 2 == 0;
   call c = {.t = t, .wtype = wtype, .m = rows / digits, .digits = digits};
   packed p;
@@ -358,7 +378,7 @@ static void check_product(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t rows, 
   fill_rows(k, &p, kind, digits, scaled, weight_kind == X_ZEROS, &c.rows);
   c.w = &p.w;
   compare_floats(k, &c, &p, scaled);
-  if (digits == 1 && weight_kind != FLOAT_ZEROS)
+  if (digits == 1 && weight_kind != FLOAT_ZEROS && weight_kind != TABLE)
     compare_integers(k, &c, &p);
   free_packed(&p);
   kc_end(k);
@@ -372,8 +392,10 @@ static void check_products(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t digit
     for (size_t i = 0; i < 18; i++, n++)
       check_product(k, t, wtype, rows, digits, chunk_counts[(n + n / counts) % counts], n);
   /* Long enough that products of one sign fill 16 bits many times over. */
-  check_product(k, t, wtype, digits, digits, 600, 9 * 4 * 100 + 4);
-  check_product(k, t, wtype, digits, digits, 600, 9 * 4 * 100 + 5);
+  for (uint64_t kind = 0; kind < WEIGHT_KINDS; kind++) {
+    check_product(k, t, wtype, digits, digits, 600, 9 * kind + 4);
+    check_product(k, t, wtype, digits, digits, 600, 9 * kind + 5);
+  }
 }
 
 static void check_gemm8(kc *k, const qlk_a8 *t, qlk_wtype wtype)
@@ -501,14 +523,15 @@ static void check_split(kc *k, const qlk_a8 *t)
   }
 }
 
-static void bench_gemm(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t digits)
+static void bench_case(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t digits, size_t rows,
+                       size_t weight_kind)
 {
   const qlk_a8_unit *unit = &t->unit[wtype];
-  call c = {.t = t, .wtype = wtype, .m = unit->mr / digits, .digits = digits};
+  call c = {.t = t, .wtype = wtype, .m = rows / digits, .digits = digits};
   packed p;
-  make_packed(&p, unit, wtype, unit->mr, 1024 / unit->kr);
-  kc_begin(k, 0, "m=%zu, k=%zu", c.m, p.k - unit->kr);
-  fill_weights(k, &p, 0, PLAIN, QLK_F16);
+  make_packed(&p, unit, wtype, rows, 1024 / unit->kr);
+  kc_begin(k, 0, "m=%zu, k=%zu%s", c.m, p.k - unit->kr, weight_kind == TABLE ? ", table" : "");
+  fill_weights(k, &p, 0, weight_kind, QLK_F16);
   fill_rows(k, &p, 0, digits, false, false, &c.rows);
   c.w = &p.w;
   c.y = kc_memory(k, c.m * LDY * sizeof *c.y, 4);
@@ -516,6 +539,16 @@ static void bench_gemm(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t digits)
   kc_bench_line(k, kc_time(run_gemm, &c), 2.0 * (double)(c.m * (p.k - unit->kr) * unit->nr), 0);
   free_packed(&p);
   k->buffers = 0;
+}
+
+static void bench_gemm(kc *k, const qlk_a8 *t, qlk_wtype wtype, size_t digits)
+{
+  bench_case(k, t, wtype, digits, t->unit[wtype].mr, PLAIN);
+  if (wtype != QLK_W4)
+    return;
+  bench_case(k, t, wtype, digits, t->unit[wtype].mr, TABLE);
+  bench_case(k, t, wtype, digits, digits, PLAIN);
+  bench_case(k, t, wtype, digits, digits, TABLE);
 }
 
 static void bench_gemm8(kc *k, const qlk_a8 *t, qlk_wtype wtype)

@@ -457,87 +457,6 @@ static void test_padding(const char *isa)
   ql_ctx_destroy(ctx);
 }
 
-/* The same on a table: its places get the code of the least level. */
-static void test_table_padding(const char *isa)
-{
-  enum { N = 2, K = 13 };
-  ql_ctx *ctx = make_ctx(isa, 0, NULL);
-  uint8_t codes[N * K];
-  const float scales[N] = {1e38f, -1e38f};
-  const float levels[N][16] = {{16, 15, 14, 13, 12, 11, 0.5f, 9, 8, 7, 6, 5, 4, 3, 2, 10},
-                               {9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0.25f}};
-  float x[K], y[N];
-  ql_tensor tx, ty;
-  ql_qmat *q = NULL;
-  ql_packed *packed = NULL;
-  for (size_t i = 0; i < K; i++)
-    x[i] = i == 2 ? 0.5f : 0.0f;
-  for (size_t i = 0; i < N * K; i++)
-    codes[i] = i < K ? 6 : 15;
-  const ql_qmat_view view = {.struct_size = sizeof view,
-                             .rows = N,
-                             .cols = K,
-                             .bits = 4,
-                             .kind = QL_GRID_TABLE,
-                             .block_rows = 1,
-                             .block_cols = K,
-                             .groups = 1,
-                             .scale_dtype = QL_DTYPE_F32,
-                             .codes = codes,
-                             .scales = scales,
-                             .levels = levels[0],
-                             .level_sets = N};
-  expect(ql_qmat_create(ctx, &view, &q, NULL) == QL_STATUS_OK, "a table with large scales");
-  expect(ql_pack(ctx, q, &packed, NULL) == QL_STATUS_OK, "packing large scales and levels");
-  ql_tensor_init_2d(&tx, x, QL_DTYPE_F32, 1, K);
-  ql_tensor_init_2d(&ty, y, QL_DTYPE_F32, 1, N);
-  expect(ql_gemm(ctx, packed, &tx, &ty, NULL, NULL) == QL_STATUS_OK, "a product of large levels");
-  expect(y[0] == 0.25e38f && y[1] == -0.125e38f, "padding changed %g %g", (double)y[0],
-         (double)y[1]);
-  ql_packed_destroy(packed);
-  ql_qmat_destroy(q);
-  ql_ctx_destroy(ctx);
-}
-
-/* Levels that are no small whole numbers have no place in integer products. */
-static void test_table_refused(const char *isa)
-{
-  ql_ctx *ctx = make_ctx(isa, 0, NULL);
-  uint8_t codes[8] = {0, 1, 2, 3, 4, 5, 6, 7};
-  float scale = 1, levels[256] = {0.3f}, x[8] = {1}, y[1] = {77};
-  ql_tensor tx, ty;
-  ql_gemm_options options = QL_GEMM_OPTIONS_INIT;
-  ql_tensor_init_2d(&tx, x, QL_DTYPE_F32, 1, 8);
-  ql_tensor_init_2d(&ty, y, QL_DTYPE_F32, 1, 1);
-  options.compute = QL_COMPUTE_A8;
-  for (int32_t bits = 3; bits <= 8; bits++) {
-    ql_qmat *q = NULL;
-    ql_packed *packed = NULL;
-    const ql_qmat_view view = {.struct_size = sizeof view,
-                               .rows = 1,
-                               .cols = 8,
-                               .bits = bits,
-                               .kind = QL_GRID_TABLE,
-                               .block_rows = 1,
-                               .block_cols = 8,
-                               .groups = 1,
-                               .scale_dtype = QL_DTYPE_F32,
-                               .codes = codes,
-                               .scales = &scale,
-                               .levels = levels,
-                               .level_sets = 1};
-    expect(ql_qmat_create(ctx, &view, &q, NULL) == QL_STATUS_OK, "a table of %d bits", bits);
-    expect(ql_pack(ctx, q, &packed, NULL) == QL_STATUS_OK, "packing a table of %d bits", bits);
-    expect(ql_gemm(ctx, packed, &tx, &ty, &options, NULL) == QL_STATUS_UNSUPPORTED && y[0] == 77,
-           "an integer product with a table of %d bits", bits);
-    expect(ql_gemm_query(ctx, packed, 1, &options) == NULL, "a kernel for a table of %d bits",
-           bits);
-    ql_packed_destroy(packed);
-    ql_qmat_destroy(q);
-  }
-  ql_ctx_destroy(ctx);
-}
-
 /* The codes of a side column count for nothing, even where they would be infinite; an infinite
  * activation meets the side value alone, and the low-rank term sees it too. */
 static void test_side_column(const char *isa)
@@ -721,8 +640,6 @@ int main(void)
     test_named_widths(isa);
     test_empty(isa);
     test_padding(isa);
-    test_table_padding(isa);
-    test_table_refused(isa);
     test_side_column(isa);
     test_workspace(isa, pools[1]);
     test_memory(isa);
