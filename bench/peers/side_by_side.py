@@ -204,10 +204,10 @@ def save(runner, cells, started):
 
 
 def show(result):
-    print(f"{'table':<10} {'ours':<10} {'thr':>3} {'m':>4} {'data':<4} {'GB/s':>6} {'GOP/s':>7} "
+    print(f"{'table':<10} {'ours':<13} {'thr':>3} {'m':>4} {'data':<4} {'GB/s':>6} {'GOP/s':>7} "
           f"{'share':>5} {'best peer':<22} {'GB/s':>6} {'GOP/s':>7} {'ratio':>6}  range")
     for row in result["compared"]:
-        print(f"{row['table']:<10} {row['work']:<10} {row['threads']:>3} {row['m']:>4} "
+        print(f"{row['table']:<10} {row['work']:<13} {row['threads']:>3} {row['m']:>4} "
               f"{'cold' if row['cold'] else 'hot':<4} {row['weight_gb_per_s']:>6.2f} "
               f"{row['gops']:>7.1f} {100 * row['share']:>4.0f}% {row['best']:<22} "
               f"{row['best_gb_per_s']:>6.2f} {row['best_gops']:>7.1f} {row['ratio']:>6.2f}  "
