@@ -9,7 +9,8 @@ static const char *const mode_names[] = {"f32", "a16", "a8"};
 qle_model_options model_options_of(const model_choice *choice)
 {
   const qle_model_options options = {.compute = modes[choice->compute],
-                                     .head_bits = (int32_t)choice->head_bits};
+                                     .head_bits = (int32_t)choice->head_bits,
+                                     .join = 1};
   return options;
 }
 

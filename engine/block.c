@@ -102,22 +102,33 @@ static ql_status add_product(const piece *p, qle_linear which, const float *y, s
   return ql_add(p->model->ctx, &from, &to, p->error);
 }
 
-static ql_tensor heads_view(const float *data, size_t rows, size_t heads, size_t dim)
+/* Heads of the rows of a piece: [rows, count, head_dim], rows `stride` elements apart. */
+typedef struct heads {
+  float *data;
+  size_t count, stride;
+} heads;
+
+typedef struct qkv {
+  heads q, k, v;
+} qkv;
+
+static ql_tensor heads_view(const heads *h, size_t row, size_t rows, size_t dim)
 {
   ql_tensor view;
-  const size_t shape[3] = {rows, heads, dim};
+  const size_t shape[3] = {rows, h->count, dim};
   /* Cannot overflow: the memory exists. */
-  ql_tensor_init(&view, (void *)(uintptr_t)data, QL_DTYPE_F32, 3, shape);
+  ql_tensor_init(&view, h->data + row * h->stride, QL_DTYPE_F32, 3, shape);
+  view.stride[0] = (ptrdiff_t)(h->stride * sizeof(float));
   return view;
 }
 
-/* RMS norm of each head of q or k, where the family has it. */
-static ql_status norm_heads(const piece *p, float *data, size_t heads, const float *weight)
+/* RMS norm of each head of q or k, where the family has it; then their rows are contiguous. */
+static ql_status norm_heads(const piece *p, const heads *h, const float *weight)
 {
   if (weight == NULL)
     return QL_STATUS_OK;
   const qle_config *config = &p->model->config;
-  const ql_tensor view = qle_view(data, p->rows * heads, config->head_dim);
+  const ql_tensor view = qle_view(h->data, p->rows * h->count, config->head_dim);
   ql_tensor gain;
   QLE_TRY(ql_tensor_init(&gain, (void *)(uintptr_t)weight, QL_DTYPE_F32, 1, &config->head_dim));
   return ql_rms_norm(p->model->ctx, &view, &gain, config->rms_eps, &view, p->error);
@@ -146,13 +157,13 @@ static ql_status gather_angles(const piece *p, const qle_batch *batch, cursor at
   return QL_STATUS_OK;
 }
 
-static ql_status rotate(const piece *p, const qle_batch *batch, cursor at, float *q, float *k)
+static ql_status rotate(const piece *p, const qle_batch *batch, cursor at, const qkv *in)
 {
-  const qle_config *config = &p->model->config;
+  const size_t dim = p->model->config.head_dim;
   ql_tensor cosines, sines;
   QLE_TRY(gather_angles(p, batch, at, &cosines, &sines));
-  const ql_tensor qs = heads_view(q, p->rows, config->heads, config->head_dim);
-  const ql_tensor ks = heads_view(k, p->rows, config->kv_heads, config->head_dim);
+  const ql_tensor qs = heads_view(&in->q, 0, p->rows, dim);
+  const ql_tensor ks = heads_view(&in->k, 0, p->rows, dim);
   QLE_TRY(ql_rope(p->model->ctx, &qs, &cosines, &sines, p->error));
   return ql_rope(p->model->ctx, &ks, &cosines, &sines, p->error);
 }
@@ -167,8 +178,8 @@ typedef struct run {
 
 typedef struct attend_work {
   const piece *p;
-  const float *q, *k, *v;
-  float *out;
+  const qkv *in;
+  heads out;
   run *runs;
 } attend_work;
 
@@ -177,12 +188,11 @@ static ql_status attend_run(const attend_work *w, const ql_ctx *ctx, const run *
 {
   const qle_config *config = &w->p->model->config;
   const size_t dim = config->head_dim, layer = w->p->layer;
-  const size_t q_at = r->row * config->heads * dim, kv_at = r->row * config->kv_heads * dim;
   const float scale = (float)(1 / sqrt((double)dim));
-  const ql_tensor ks = heads_view(w->k + kv_at, r->count, config->kv_heads, dim);
-  const ql_tensor vs = heads_view(w->v + kv_at, r->count, config->kv_heads, dim);
-  const ql_tensor qs = heads_view(w->q + q_at, r->count, config->heads, dim);
-  const ql_tensor outs = heads_view(w->out + q_at, r->count, config->heads, dim);
+  const ql_tensor ks = heads_view(&w->in->k, r->row, r->count, dim);
+  const ql_tensor vs = heads_view(&w->in->v, r->row, r->count, dim);
+  const ql_tensor qs = heads_view(&w->in->q, r->row, r->count, dim);
+  const ql_tensor outs = heads_view(&w->out, r->row, r->count, dim);
   QLE_TRY(ql_kv_append(ctx, r->cache, layer, &ks, &vs, error));
   return ql_kv_attend(ctx, r->cache, layer, &qs, scale, qle_config_window(config, layer), &outs,
                       error);
@@ -205,8 +215,7 @@ static ql_status add_mass(const attend_work *w, const run *r, ql_error *error)
   const size_t layer = w->p->layer, length = ql_kv_length(r->cache, layer);
   const size_t window = qle_config_window(config, layer);
   const float scale = (float)(1 / sqrt((double)config->head_dim));
-  const ql_tensor qs = heads_view(w->q + r->row * config->heads * config->head_dim, r->count,
-                                  config->heads, config->head_dim);
+  const ql_tensor qs = heads_view(&w->in->q, r->row, r->count, config->head_dim);
   double *part = malloc((length + 1) * sizeof *part);
   if (part == NULL)
     return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for %zu tokens", length);
@@ -259,10 +268,11 @@ static ql_status list_runs(const piece *p, const qle_batch *batch, cursor *at, r
   return QL_STATUS_OK;
 }
 
-static ql_status attend(const piece *p, const qle_batch *batch, cursor *at, const float *q,
-                        const float *k, const float *v, float *out)
+static ql_status attend(const piece *p, const qle_batch *batch, cursor *at, const qkv *in,
+                        float *out)
 {
-  attend_work w = {p, q, k, v, out, NULL};
+  const size_t count_q = in->q.count;
+  attend_work w = {p, in, {out, count_q, count_q * p->model->config.head_dim}, NULL};
   size_t count = 0;
   QLE_TRY(list_runs(p, batch, at, &w.runs, &count));
   if (p->mass != NULL) {
@@ -287,45 +297,90 @@ static ql_status project(const piece *p, qle_linear which, qle_buf buffer, size_
                           p->model->config.hidden, n, p->error);
 }
 
+/* All of the products of an input in one, side by side in the rows of *out. */
+static ql_status project_joined(const piece *p, qle_join which, qle_buf buffer, size_t n,
+                                float **out)
+{
+  QLE_TRY(get_buffer(p->model, buffer, p->rows, n, out, p->error));
+  return qle_linear_apply(p->model, &p->block->joined[which], p->norm, *out, p->rows,
+                          p->model->config.hidden, n, p->error);
+}
+
+static ql_status project_qkv(const piece *p, qkv *out)
+{
+  const qle_config *config = &p->model->config;
+  const size_t q = config->heads * config->head_dim, kv = config->kv_heads * config->head_dim;
+  if (p->block->joined[QLE_JOIN_QKV].packed != NULL) {
+    const size_t n = q + 2 * kv;
+    float *all;
+    QLE_TRY(project_joined(p, QLE_JOIN_QKV, QLE_BUF_Q, n, &all));
+    out->q = (heads){all, config->heads, n};
+    out->k = (heads){all + q, config->kv_heads, n};
+    out->v = (heads){all + q + kv, config->kv_heads, n};
+    return QL_STATUS_OK;
+  }
+  out->q = (heads){NULL, config->heads, q};
+  out->k = out->v = (heads){NULL, config->kv_heads, kv};
+  QLE_TRY(project(p, QLE_Q, QLE_BUF_Q, q, &out->q.data));
+  QLE_TRY(project(p, QLE_K, QLE_BUF_K, kv, &out->k.data));
+  return project(p, QLE_V, QLE_BUF_V, kv, &out->v.data);
+}
+
 static ql_status attention_piece(const piece *p, const qle_batch *batch, cursor *at)
 {
   const qle_config *config = &p->model->config;
   const size_t q_cols = config->heads * config->head_dim;
-  const size_t kv_cols = config->kv_heads * config->head_dim;
-  float *q, *k, *v, *out;
+  qkv in;
+  float *out;
   int stop;
   QLE_TRY(normalize(p, p->block->input_norm));
   QLE_TRY(show(p, QLE_INPUT_QKV, p->norm, config->hidden, &stop));
   if (stop)
     return QL_STATUS_OK;
-  QLE_TRY(project(p, QLE_Q, QLE_BUF_Q, q_cols, &q));
-  QLE_TRY(project(p, QLE_K, QLE_BUF_K, kv_cols, &k));
-  QLE_TRY(project(p, QLE_V, QLE_BUF_V, kv_cols, &v));
-  QLE_TRY(norm_heads(p, q, config->heads, p->block->q_norm));
-  QLE_TRY(norm_heads(p, k, config->kv_heads, p->block->k_norm));
-  QLE_TRY(rotate(p, batch, *at, q, k));
+  QLE_TRY(project_qkv(p, &in));
+  QLE_TRY(norm_heads(p, &in.q, p->block->q_norm));
+  QLE_TRY(norm_heads(p, &in.k, p->block->k_norm));
+  QLE_TRY(rotate(p, batch, *at, &in));
   QLE_TRY(get_buffer(p->model, QLE_BUF_ATT, p->rows, q_cols, &out, p->error));
-  QLE_TRY(attend(p, batch, at, q, k, v, out));
+  QLE_TRY(attend(p, batch, at, &in, out));
   QLE_TRY(show(p, QLE_INPUT_O, out, q_cols, &stop));
   return stop ? QL_STATUS_OK : add_product(p, QLE_O, out, q_cols);
+}
+
+/* silu(gate) * up into rows without gaps. */
+static ql_status gated(const piece *p, float **out)
+{
+  const size_t ffn = p->model->config.ffn;
+  const int joined = p->block->joined[QLE_JOIN_GATE_UP].packed != NULL;
+  float *gate, *up;
+  if (joined) {
+    QLE_TRY(project_joined(p, QLE_JOIN_GATE_UP, QLE_BUF_GATE, 2 * ffn, &gate));
+    QLE_TRY(get_buffer(p->model, QLE_BUF_UP, p->rows, ffn, out, p->error));
+    up = gate + ffn;
+  } else {
+    QLE_TRY(project(p, QLE_GATE, QLE_BUF_GATE, ffn, &gate));
+    QLE_TRY(project(p, QLE_UP, QLE_BUF_UP, ffn, &up));
+    *out = gate;
+  }
+  ql_tensor gates = qle_view(gate, p->rows, ffn), ups = qle_view(up, p->rows, ffn);
+  const ql_tensor outs = qle_view(*out, p->rows, ffn);
+  if (joined)
+    gates.stride[0] = ups.stride[0] = (ptrdiff_t)(2 * ffn * sizeof(float));
+  return ql_silu_mul(p->model->ctx, &gates, &ups, &outs, p->error);
 }
 
 static ql_status mlp_piece(const piece *p)
 {
   const qle_config *config = &p->model->config;
-  float *gate, *up;
+  float *y;
   int stop;
   QLE_TRY(normalize(p, p->block->post_norm));
   QLE_TRY(show(p, QLE_INPUT_MLP, p->norm, config->hidden, &stop));
   if (stop)
     return QL_STATUS_OK;
-  QLE_TRY(project(p, QLE_GATE, QLE_BUF_GATE, config->ffn, &gate));
-  QLE_TRY(project(p, QLE_UP, QLE_BUF_UP, config->ffn, &up));
-  const ql_tensor gates = qle_view(gate, p->rows, config->ffn);
-  const ql_tensor ups = qle_view(up, p->rows, config->ffn);
-  QLE_TRY(ql_silu_mul(p->model->ctx, &gates, &ups, &gates, p->error));
-  QLE_TRY(show(p, QLE_INPUT_DOWN, gate, config->ffn, &stop));
-  return stop ? QL_STATUS_OK : add_product(p, QLE_DOWN, gate, config->ffn);
+  QLE_TRY(gated(p, &y));
+  QLE_TRY(show(p, QLE_INPUT_DOWN, y, config->ffn, &stop));
+  return stop ? QL_STATUS_OK : add_product(p, QLE_DOWN, y, config->ffn);
 }
 
 static size_t chunk(size_t rows)

@@ -158,6 +158,7 @@ ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_opt
   if (model == NULL)
     return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for a model");
   model->ctx = ctx;
+  model->join = options != NULL && options->join;
   model->compute = options != NULL ? options->compute : QL_COMPUTE_F32;
   ql_status status = make_serial(model, error);
   if (status == QL_STATUS_OK)
@@ -195,6 +196,28 @@ static float **block_vector(qle_block *block, const vector_spec *spec)
   return (float **)(void *)((char *)block + spec->member);
 }
 
+static int is_joined(const qle_block *block, qle_linear which)
+{
+  for (qle_join join = 0; join < QLE_JOINS; join++)
+    if (block->joined[join].packed != NULL && qle_join_has(join, which))
+      return 1;
+  return 0;
+}
+
+static ql_status load_linears(qle_model *model, size_t layer, qle_block *block, ql_error *error)
+{
+  for (qle_join join = 0; join < QLE_JOINS && model->join; join++)
+    QLE_TRY(qle_join_load(model, layer, join, &block->joined[join], error));
+  for (qle_linear which = QLE_Q; which < QLE_LINEARS; which++) {
+    qle_linear_spec spec;
+    if (is_joined(block, which))
+      continue;
+    qle_block_spec(&model->config, layer, which, &spec);
+    QLE_TRY(qle_linear_load(model, &spec, &block->linears[which], error));
+  }
+  return QL_STATUS_OK;
+}
+
 static ql_status load_block(qle_model *model, size_t layer, ql_error *error)
 {
   qle_block *block = &model->blocks[layer];
@@ -205,11 +228,7 @@ static ql_status load_block(qle_model *model, size_t layer, ql_error *error)
     vector_name(name, sizeof name, layer, specs[i].suffix);
     QLE_TRY(qle_vector_load(model, name, specs[i].count, block_vector(block, &specs[i]), error));
   }
-  for (qle_linear which = QLE_Q; which < QLE_LINEARS; which++) {
-    qle_linear_spec spec;
-    qle_block_spec(&model->config, layer, which, &spec);
-    QLE_TRY(qle_linear_load(model, &spec, &block->linears[which], error));
-  }
+  QLE_TRY(load_linears(model, layer, block, error));
   block->loaded = 1;
   return QL_STATUS_OK;
 }
@@ -240,6 +259,8 @@ void qle_block_unload(qle_model *model, size_t layer)
   qle_block *block = &model->blocks[layer];
   for (size_t i = 0; i < QLE_LINEARS; i++)
     ql_packed_destroy(block->linears[i].packed);
+  for (size_t i = 0; i < QLE_JOINS; i++)
+    ql_packed_destroy(block->joined[i].packed);
   free(block->input_norm);
   free(block->post_norm);
   free(block->q_norm);

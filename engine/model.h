@@ -25,6 +25,9 @@ typedef struct qle_model_options {
                          activations; A8 takes a scale for each group of the weights */
   int32_t head_bits;  /* 4 to 8: the head is rounded to so many bits, one scale for each 128
                          columns; 0: it stays as it is stored. A stored quantized one stays so */
+  int join; /* 1, to run only: linears with the same input become one product where that is
+               possible. Linears of such a model cannot be replaced, and their biases and
+               activations cannot be set */
 } qle_model_options;
 
 /* Opens a model directory: float or quantized safetensors. Every tensor that the configuration

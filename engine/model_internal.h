@@ -37,9 +37,13 @@ typedef struct qle_weights {
   int codes; /* integer products take them: the model's compute mode is for these */
 } qle_weights;
 
+/* Linears with the same input, whose rows one product can take together. */
+typedef enum { QLE_JOIN_QKV, QLE_JOIN_GATE_UP, QLE_JOINS } qle_join;
+
 typedef struct qle_block {
   int loaded;
-  qle_weights linears[QLE_LINEARS];
+  qle_weights linears[QLE_LINEARS]; /* packed NULL: it is in one of these: */
+  qle_weights joined[QLE_JOINS];    /* packed NULL: not joined */
   float *input_norm, *post_norm; /* [hidden] */
   float *q_norm, *k_norm;        /* [head_dim] or NULL */
 } qle_block;
@@ -75,6 +79,7 @@ struct qle_model {
   qle_config config;
   ql_file *file;
   ql_compute compute;
+  int join;
   ql_tensor embedding; /* [vocab, hidden], a view of the file */
   float *final_norm;   /* [hidden] */
   qle_weights head;
@@ -99,6 +104,16 @@ ql_status qle_linear_find(const qle_model *model, const qle_linear_spec *spec,
                           qle_linear_source *source, unsigned char *seen, ql_error *error);
 ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, qle_weights *out,
                           ql_error *error);
+
+/* weights_join.c: the linears of a join as one matrix; out->packed stays NULL where they are in
+ * floating point, or differ in their grid or in more than that. The bits of a product are those of
+ * the linears one by one. */
+ql_status qle_join_load(const qle_model *model, size_t layer, qle_join join, qle_weights *out,
+                        ql_error *error);
+int qle_join_has(qle_join join, qle_linear which);
+
+/* Whether products in integers take these weights. */
+int qle_serves_integers(const ql_ctx *ctx, const ql_packed *packed);
 
 /* weights_head.c: the head, from lm_head.weight or the embedding. */
 ql_status qle_head_load(qle_model *model, int32_t bits, ql_error *error);

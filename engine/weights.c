@@ -343,8 +343,8 @@ static ql_status check_packed(const qle_linear_spec *spec, const ql_packed *pack
   return QL_STATUS_SHAPE;
 }
 
-/* Whether integer products take these weights, asked with a product of no rows. */
-static int serves_integers(const ql_ctx *ctx, const ql_packed *packed)
+/* Asked with a product of no rows. */
+int qle_serves_integers(const ql_ctx *ctx, const ql_packed *packed)
 {
   float none = 0;
   ql_packed_info info = {.struct_size = sizeof info};
@@ -378,7 +378,7 @@ ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, q
   out->bias = source.bias;
   out->a8 = source.a8;
   out->act = source.act;
-  out->codes = source.quantized && serves_integers(model->ctx, packed);
+  out->codes = source.quantized && qle_serves_integers(model->ctx, packed);
   return QL_STATUS_OK;
 }
 

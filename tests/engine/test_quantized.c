@@ -3,6 +3,7 @@
 #include "../cm.h"
 
 #include "engine_fixture.h"
+#include "model_internal.h"
 #include "scratch.h"
 
 #include <math.h>
@@ -623,6 +624,60 @@ static void test_head_bits(void **state)
   remove_tree(scratch_path("model"));
 }
 
+/* Linears of one input in one product: the same bits, in every mode, for prompts and single tokens,
+ * and only where their grids are alike. */
+static void check_join(const recipe *r, int bias, int qkv, int gate_up)
+{
+  enum { TOKENS = 20 };
+  int32_t tokens[TOKENS];
+  char config[256];
+  oracle_spec spec = base;
+  spec.qkv_bias = bias;
+  if (!bias)
+    spec.class_name = "LlamaForCausalLM";
+  oracle_model *oracle = oracle_create(&spec, 17);
+  random_tokens(tokens, TOKENS, spec.vocab, 4);
+  current = r;
+  config_of(r, config, sizeof config);
+  write_checkpoint(oracle, all_alike, config, NULL);
+  oracle_free(oracle);
+  for (ql_compute compute = QL_COMPUTE_F32; compute <= QL_COMPUTE_A8; compute++) {
+    qle_model *joined = NULL, *apart = open_mode(compute, 0);
+    const qle_model_options options = {.compute = compute, .join = 1};
+    assert_int_equal(qle_model_open(ctx, scratch_path("model"), &options, &joined, NULL),
+                     QL_STATUS_OK);
+    assert_int_equal(joined->blocks[1].joined[QLE_JOIN_QKV].packed != NULL, qkv);
+    assert_int_equal(joined->blocks[1].joined[QLE_JOIN_GATE_UP].packed != NULL, gate_up);
+    for (size_t step = 1; step <= TOKENS; step += TOKENS - 1) {
+      float *a = run(joined, tokens, TOKENS, step), *b = run(apart, tokens, TOKENS, step);
+      assert_memory_equal(a, b, TOKENS * spec.vocab * sizeof *a);
+      free(a);
+      free(b);
+    }
+    qle_model_close(joined);
+    qle_model_close(apart);
+  }
+  remove_tree(scratch_path("model"));
+}
+
+static void test_join(void **state)
+{
+  (void)state;
+  static const recipe asym = {"4 bits, asymmetric", QL_FORMAT_GPTQ_V2, 4, 32, 0, 0, 0, 0, 0};
+  static const recipe rows = {"3 bits, whole rows", QL_FORMAT_GPTQ, 3, 0, 1, 0, 0, 0, 0};
+  static const recipe floats = {"hqq", QL_FORMAT_HQQ, 4, 32, 0, 0, 0, 0, 0};
+  static const recipe order = {"act order", QL_FORMAT_GPTQ_V2, 4, 16, 0, 1, 0, 0, 0};
+  static const recipe parts = {"parts", QL_FORMAT_GPTQ,   4, 32,          1,
+                               0,       QL_PART_LOW_RANK, 0, QL_DTYPE_F16};
+  check_join(&four, 0, 1, 1);
+  check_join(&asym, 0, 1, 1);
+  check_join(&rows, 0, 1, 1);
+  check_join(&floats, 0, 1, 1);
+  check_join(&four, 1, 0, 1);
+  check_join(&order, 0, 0, 0);
+  check_join(&parts, 0, 0, 0);
+}
+
 int main(void)
 {
   const struct CMUnitTest tests[] = {
@@ -630,7 +685,7 @@ int main(void)
       cmocka_unit_test(test_hostile_hqq),    cmocka_unit_test(test_mixed),
       cmocka_unit_test(test_hostile),        cmocka_unit_test(test_hostile_parts),
       cmocka_unit_test(test_no_group_index), cmocka_unit_test(test_head_bits),
-      cmocka_unit_test(test_long_rows),
+      cmocka_unit_test(test_long_rows),      cmocka_unit_test(test_join),
   };
   return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
