@@ -86,5 +86,7 @@ void qlk_fill_a8_avxvnni(qlk_a8 *t);
 void qlk_fill_a8_avx512(qlk_a8 *t);
 void qlk_fill_a8_avx512vnni(qlk_a8 *t);
 void qlk_fill_a8_neon(qlk_a8 *t);
+void qlk_fill_a8_neondot(qlk_a8 *t);
+void qlk_fill_a8_neoni8mm(qlk_a8 *t);
 
 #endif

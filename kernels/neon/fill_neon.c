@@ -15,4 +15,5 @@ void qlk_fill_neon(qlk_table *t)
   qlk_fill_pack_neon(&t->gemm); /* before the units, which take it over */
   qlk_fill_wint_neon(&t->gemm);
   qlk_fill_wfloat_neon(&t->gemm);
+  qlk_fill_a8_neon(&t->a8);
 }

@@ -1,0 +1,8 @@
+/* SPDX-FileCopyrightText: 2026 The quantlib authors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "qlk_table.h"
+
+void qlk_fill_neondot(qlk_table *t)
+{
+  qlk_fill_a8_neondot(&t->a8);
+}
