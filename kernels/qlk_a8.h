@@ -80,13 +80,9 @@ static inline size_t qlk_a8_place(qlk_wtype wtype, size_t t)
                            : t / 16 * 16 + t % 4 * 4 + t % 16 / 4;
 }
 
-void qlk_fill_a8_scalar(qlk_a8 *t);
-void qlk_fill_a8_avx2(qlk_a8 *t);
-void qlk_fill_a8_avxvnni(qlk_a8 *t);
-void qlk_fill_a8_avx512(qlk_a8 *t);
-void qlk_fill_a8_avx512vnni(qlk_a8 *t);
-void qlk_fill_a8_neon(qlk_a8 *t);
-void qlk_fill_a8_neondot(qlk_a8 *t);
-void qlk_fill_a8_neoni8mm(qlk_a8 *t);
+/* Of every level of the table, built or not. */
+#define QLK_ISA(name, NAME, parent, by_default, ...) void qlk_fill_a8_##name(qlk_a8 *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
 
 #endif

@@ -23,9 +23,9 @@ typedef struct qlk_exact {
   uint32_t (*sum)(const uint8_t *codes, size_t n);
 } qlk_exact;
 
-void qlk_fill_exact_scalar(qlk_exact *t);
-void qlk_fill_exact_avx2(qlk_exact *t);
-void qlk_fill_exact_avx512(qlk_exact *t);
-void qlk_fill_exact_neon(qlk_exact *t);
+/* Of every level of the table, built or not. */
+#define QLK_ISA(name, NAME, parent, by_default, ...) void qlk_fill_exact_##name(qlk_exact *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
 
 #endif

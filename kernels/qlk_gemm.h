@@ -105,19 +105,16 @@ typedef struct qlk_gemm {
 /* Layouts are equal when format, panel width and version are: ISAs may share one. */
 #define QLK_LAYOUT(wtype, nr) ((uint32_t)(wtype) << 16 | (uint32_t)(nr) << 4 | 1u)
 
-/* Units of integer and of floating-point weights, and the dense cores that the units of an ISA
- * share. */
-void qlk_fill_wint_scalar(qlk_gemm *t);
-void qlk_fill_wint_avx2(qlk_gemm *t);
-void qlk_fill_wint_avx512(qlk_gemm *t);
-void qlk_fill_wint_neon(qlk_gemm *t);
-/* Packing alone, which serves any panel width: for the units of the same ISA to take over. */
-void qlk_fill_pack_avx2(qlk_gemm *t);
-void qlk_fill_pack_neon(qlk_gemm *t);
-void qlk_fill_wfloat_scalar(qlk_gemm *t);
-void qlk_fill_wfloat_avx2(qlk_gemm *t);
-void qlk_fill_wfloat_avx512(qlk_gemm *t);
-void qlk_fill_wfloat_neon(qlk_gemm *t);
+/* Of every level of the table, built or not: units of integer and of floating-point weights, and
+ * packing alone, which serves any panel width, for the units of the same level to take over. */
+#define QLK_ISA(name, NAME, parent, by_default, ...) \
+  void qlk_fill_wint_##name(qlk_gemm *t); \
+  void qlk_fill_wfloat_##name(qlk_gemm *t); \
+  void qlk_fill_pack_##name(qlk_gemm *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
+
+/* The dense cores that the units of an ISA share. */
 qlk_dense_fn qlk_dense_f32p16_scalar;
 qlk_dense_fn qlk_dense_f32p16_avx2, qlk_dense_ordered_f32p16_avx2;
 qlk_dense_fn qlk_dense_f32p32_avx512, qlk_dense_ordered_f32p32_avx512;

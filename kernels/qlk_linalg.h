@@ -34,9 +34,9 @@ typedef struct qlk_linalg {
   qlk_tile_f64 f64, f64_ordered;
 } qlk_linalg;
 
-void qlk_fill_linalg_scalar(qlk_linalg *t);
-void qlk_fill_linalg_avx2(qlk_linalg *t);
-void qlk_fill_linalg_avx512(qlk_linalg *t);
-void qlk_fill_linalg_neon(qlk_linalg *t);
+/* Of every level of the table, built or not. */
+#define QLK_ISA(name, NAME, parent, by_default, ...) void qlk_fill_linalg_##name(qlk_linalg *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
 
 #endif

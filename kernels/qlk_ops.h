@@ -58,9 +58,9 @@ typedef struct qlk_ops {
                       float *total, float *out);
 } qlk_ops;
 
-void qlk_fill_ops_scalar(qlk_ops *t);
-void qlk_fill_ops_avx2(qlk_ops *t);
-void qlk_fill_ops_avx512(qlk_ops *t);
-void qlk_fill_ops_neon(qlk_ops *t);
+/* Of every level of the table, built or not. */
+#define QLK_ISA(name, NAME, parent, by_default, ...) void qlk_fill_ops_##name(qlk_ops *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
 
 #endif

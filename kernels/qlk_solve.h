@@ -32,9 +32,9 @@ typedef struct qlk_solve {
   void (*narrow)(size_t n, const double *x, float *y);
 } qlk_solve;
 
-void qlk_fill_solve_scalar(qlk_solve *t);
-void qlk_fill_solve_avx2(qlk_solve *t);
-void qlk_fill_solve_avx512(qlk_solve *t);
-void qlk_fill_solve_neon(qlk_solve *t);
+/* Of every level of the table, built or not. */
+#define QLK_ISA(name, NAME, parent, by_default, ...) void qlk_fill_solve_##name(qlk_solve *t);
+#include "qlk_isas.def"
+#undef QLK_ISA
 
 #endif

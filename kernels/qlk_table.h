@@ -17,12 +17,12 @@
  *
  * To add a family of kernels (say "ops"):
  * 1. kernels/qlk_ops.h: a struct qlk_ops of function pointers, each with its contract and numeric
- *    class, and prototypes qlk_fill_ops_scalar(qlk_ops *), qlk_fill_ops_avx2(qlk_ops *), ...
+ *    class, and prototypes of qlk_fill_ops_<isa>(qlk_ops *), by way of qlk_isas.def
  * 2. Here: include it and add a member.
  * 3. kernels/<isa>/ops_<isa>.c for scalar, which must fill every slot, and for any other ISA. The
  *    functions are static; only qlk_fill_ops_<isa> is visible. A source of an ISA begins with
  *    #ifndef <the macro that the compiler defines for it> / #error.
- * 4. One call in kernels/<isa>/fill_<isa>.c and one line in kernels/meson.build.
+ * 4. One call in kernels/<isa>/fill_<isa>.c and one line in kernels/<isa>/meson.build.
  * 5. tests/kernels/check_ops.c, which compares every slot with scalar, and one row in
  *    tests/kernels/families.def. Kernels for slots that exist need no change to tests.
  *
@@ -37,7 +37,7 @@ typedef struct qlk_table {
 } qlk_table;
 
 /* qlk_fill_<isa> of every row, built or not. */
-#define QLK_ISA(name, NAME, parent, features, by_default) void qlk_fill_##name(qlk_table *t);
+#define QLK_ISA(name, NAME, parent, by_default, ...) void qlk_fill_##name(qlk_table *t);
 #include "qlk_isas.def"
 #undef QLK_ISA
 

@@ -7,8 +7,7 @@ import re
 
 import tree
 
-ISAS = ["scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512fp16", "avx512bf16", "neon",
-        "neondot", "neoni8mm"]
+ISAS = re.findall(r"^QLK_ISA\((\w+)", tree.text("kernels/qlk_isas.def"), re.M)
 # Macros of the finance library of the same name: a program may include both.
 TAKEN = {"QL_VERSION", "QL_REQUIRE", "QL_ASSERT", "QL_FAIL", "QL_ENSURE", "QL_HEX_VERSION",
          "QL_LIB_VERSION", "QL_EPSILON", "QL_MIN_INTEGER", "QL_MAX_INTEGER", "QL_MIN_REAL",

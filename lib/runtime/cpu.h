@@ -5,21 +5,30 @@
 
 #include <stdint.h>
 
-/* Capability clusters: each bit stands for a whole row of qlk_isas.def without its parents. */
-enum {
-  QLI_CPU_AVX2 = 1 << 0,    /* AVX2, FMA, F16C, BMI2 */
-  QLI_CPU_AVXVNNI = 1 << 1, /* VNNI in VEX encoding, without AVX-512 */
-  QLI_CPU_AVX512 = 1 << 2,  /* F, BW, DQ, VL */
-  QLI_CPU_AVX512VNNI = 1 << 3,
-  QLI_CPU_AVX512BF16 = 1 << 4,
-  QLI_CPU_AVX512FP16 = 1 << 5,
-  QLI_CPU_NEON = 1 << 16, /* aarch64 */
-  QLI_CPU_NEONDOT = 1 << 17,
-  QLI_CPU_NEONI8MM = 1 << 18
-};
+/* Where a word about this processor or the operating system comes from. */
+typedef enum {
+  QLI_ALWAYS,
+  QLI_CPUID_EAX, /* x86: leaf and subleaf */
+  QLI_CPUID_EBX,
+  QLI_CPUID_ECX,
+  QLI_CPUID_EDX,
+  QLI_XCR0,   /* x86: the registers that the operating system saves; 0 where it saves none */
+  QLI_PERMIT, /* x86: 1 once Linux lets this process use the state component `leaf` */
+  QLI_HWCAP,  /* Linux on Arm */
+  QLI_HWCAP2
+} qli_cpu_source;
 
-/* What this processor and the operating system offer together. One of the two is built. */
-uint32_t qli_cpu_x86(void);
-uint32_t qli_cpu_arm(void);
+/* Met when all of these bits are set. What is left out of an array of them is QLI_ALWAYS. */
+typedef struct {
+  qli_cpu_source source;
+  uint32_t leaf, sub;
+  uint32_t bits;
+} qli_cpu_need;
+
+enum { QLI_CPU_NEEDS = 6 };
+
+/* The word, 0 on other processors. One of the two is built. */
+uint32_t qli_cpu_x86(const qli_cpu_need *need);
+uint32_t qli_cpu_arm(const qli_cpu_need *need);
 
 #endif

@@ -6,29 +6,18 @@
 
 #include <sys/auxv.h>
 
-uint32_t qli_cpu_arm(void)
+uint32_t qli_cpu_arm(const qli_cpu_need *need)
 {
-  /* Bits of the kernel's hwcaps for arm64. Advanced SIMD is part of the architecture. */
-  const unsigned long asimddp = 1ul << 20, i8mm = 1ul << 13;
-  uint32_t features = QLI_CPU_NEON;
-  if (getauxval(AT_HWCAP) & asimddp)
-    features |= QLI_CPU_NEONDOT;
-  if (getauxval(AT_HWCAP2) & i8mm)
-    features |= QLI_CPU_NEONI8MM;
-  return features;
-}
-
-#elif defined(__aarch64__)
-
-uint32_t qli_cpu_arm(void)
-{
-  return QLI_CPU_NEON;
+  return need->source == QLI_HWCAP    ? (uint32_t)getauxval(AT_HWCAP)
+         : need->source == QLI_HWCAP2 ? (uint32_t)getauxval(AT_HWCAP2)
+                                      : 0;
 }
 
 #else
 
-uint32_t qli_cpu_arm(void)
+uint32_t qli_cpu_arm(const qli_cpu_need *need)
 {
+  (void)need;
   return 0;
 }
 

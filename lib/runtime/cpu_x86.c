@@ -6,63 +6,62 @@
 
 #include <cpuid.h>
 
-typedef struct {
-  uint32_t eax, ebx, ecx, edx;
-} leaf;
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
-static leaf read_leaf(uint32_t number, uint32_t sub)
+static uint32_t read_cpuid(qli_cpu_source word, uint32_t leaf, uint32_t sub)
 {
-  leaf l = {0, 0, 0, 0};
-  __get_cpuid_count(number, sub, &l.eax, &l.ebx, &l.ecx, &l.edx);
-  return l;
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid_count(leaf, sub, &eax, &ebx, &ecx, &edx);
+  return word == QLI_CPUID_EAX   ? eax
+         : word == QLI_CPUID_EBX ? ebx
+         : word == QLI_CPUID_ECX ? ecx
+                                 : edx;
 }
 
-/* XCR0 as the operating system set it: which registers it saves. xgetbv by its bytes, because the
- * intrinsic would need a target flag. */
-static uint64_t read_xcr0(void)
+/* xgetbv by its bytes, because the intrinsic would need a target flag. */
+static uint32_t read_xcr0(void)
 {
+  const uint32_t osxsave = 1u << 27;
   uint32_t low, high;
+  if ((read_cpuid(QLI_CPUID_ECX, 1, 0) & osxsave) == 0)
+    return 0;
   __asm__ __volatile__(".byte 0x0f, 0x01, 0xd0" : "=a"(low), "=d"(high) : "c"(0));
-  return (uint64_t)high << 32 | low;
+  return low;
 }
 
-static int has(uint32_t word, uint32_t bits)
+/* Large states are saved only for processes that have asked for them. */
+static uint32_t ask_permission(uint32_t state)
 {
-  return (word & bits) == bits;
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  const long request = 0x1023; /* ARCH_REQ_XCOMP_PERM */
+  return syscall(SYS_arch_prctl, request, (unsigned long)state) == 0;
+#else
+  (void)state;
+  return 0;
+#endif
 }
 
-uint32_t qli_cpu_x86(void)
+uint32_t qli_cpu_x86(const qli_cpu_need *need)
 {
-  enum { XMM_YMM = 0x06, OPMASK_ZMM = 0xe0 };
-  const uint32_t osxsave = 1u << 27, avx = 1u << 28, fma = 1u << 12, f16c = 1u << 29;
-  const uint32_t avx2 = 1u << 5, bmi2 = 1u << 8;
-  const uint32_t avx512 = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31; /* F DQ BW VL */
-  const leaf one = read_leaf(1, 0), seven = read_leaf(7, 0), more = read_leaf(7, 1);
-  uint32_t features = 0;
-  if (!has(one.ecx, osxsave | avx))
-    return 0;
-  const uint64_t xcr0 = read_xcr0();
-  if ((xcr0 & XMM_YMM) != XMM_YMM || !has(one.ecx, fma | f16c) || !has(seven.ebx, avx2 | bmi2))
-    return 0;
-  features |= QLI_CPU_AVX2;
-  if (has(more.eax, 1u << 4))
-    features |= QLI_CPU_AVXVNNI;
-  if ((xcr0 & OPMASK_ZMM) != OPMASK_ZMM || !has(seven.ebx, avx512))
-    return features;
-  features |= QLI_CPU_AVX512;
-  if (has(seven.ecx, 1u << 11))
-    features |= QLI_CPU_AVX512VNNI;
-  if (has(more.eax, 1u << 5))
-    features |= QLI_CPU_AVX512BF16;
-  if (has(seven.edx, 1u << 23))
-    features |= QLI_CPU_AVX512FP16;
-  return features;
+  switch (need->source) {
+  case QLI_CPUID_EAX:
+  case QLI_CPUID_EBX:
+  case QLI_CPUID_ECX:
+  case QLI_CPUID_EDX: return read_cpuid(need->source, need->leaf, need->sub);
+  case QLI_XCR0: return read_xcr0();
+  case QLI_PERMIT: return ask_permission(need->leaf);
+  default: return 0;
+  }
 }
 
 #else
 
-uint32_t qli_cpu_x86(void)
+uint32_t qli_cpu_x86(const qli_cpu_need *need)
 {
+  (void)need;
   return 0;
 }
 

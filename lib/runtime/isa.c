@@ -2,7 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "isa.h"
 
-#include "cpu.h"
 #include "error.h"
 #include "qlk_built.h"
 
@@ -16,8 +15,8 @@
 #define FILL_0(name) NULL
 #define FILL_PASTE(built, name) FILL_##built(name)
 #define FILL(built, name) FILL_PASTE(built, name)
-#define QLK_ISA(name, NAME, parent, features, by_default) \
-  {#name, #parent, FILL(QLK_BUILT_##NAME, name), features, by_default},
+#define QLK_ISA(name, NAME, parent, by_default, ...) \
+  {#name, #parent, FILL(QLK_BUILT_##NAME, name), by_default, {__VA_ARGS__}},
 
 static const qli_isa isas[] = {
 #include "qlk_isas.def"
@@ -46,15 +45,28 @@ static bool built(const qli_isa *isa)
   return true;
 }
 
-bool qli_isa_runnable(const qli_isa *isa)
+static bool meets(const qli_cpu_need *need)
 {
-  const uint32_t have = qli_cpu_x86() | qli_cpu_arm();
-  if (!built(isa))
+  const uint32_t have = qli_cpu_x86(need) | qli_cpu_arm(need);
+  return need->source == QLI_ALWAYS || (have & need->bits) == need->bits;
+}
+
+/* The parent first: a child's conditions may ask the operating system for something. */
+static bool offered(const qli_isa *isa)
+{
+  if (isa == NULL)
+    return true;
+  if (!offered(qli_isa_find(isa->parent)))
     return false;
-  for (; isa != NULL; isa = qli_isa_find(isa->parent))
-    if ((isa->features & ~have) != 0)
+  for (size_t i = 0; i < QLI_CPU_NEEDS; i++)
+    if (!meets(&isa->needs[i]))
       return false;
   return true;
+}
+
+bool qli_isa_runnable(const qli_isa *isa)
+{
+  return built(isa) && offered(isa);
 }
 
 void qli_isa_fill(const qli_isa *isa, qlk_table *table)

@@ -3,6 +3,7 @@
 #ifndef QLI_RUNTIME_ISA_H
 #define QLI_RUNTIME_ISA_H
 
+#include "cpu.h"
 #include "qlk_table.h"
 
 #include <quantlib/status.h>
@@ -18,8 +19,8 @@ typedef struct qli_isa {
   const char *name;
   const char *parent;        /* "none" for the root */
   void (*fill)(qlk_table *); /* NULL when the build lacks it */
-  uint32_t features;
   bool by_default;
+  qli_cpu_need needs[QLI_CPU_NEEDS];
 } qli_isa;
 
 /* The i-th row, NULL past the last; known ones that are not built are among them. */
