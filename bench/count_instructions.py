@@ -64,23 +64,25 @@ def multiply_adds(loop):
     return int(total) or words
 
 
-def rows_of(macs, bits, columns):
-    """Rows of a loop that takes one chunk of codes, or two of 8 bits."""
+def rows_of(macs, bits, columns, name):
+    """Rows of a loop that takes one chunk of codes; that of neoni8mm takes two of 8 bits."""
     per_row = columns * (32 if bits == 3 else 32 // bits)
+    if bits == 8 and name.endswith('neoni8mm'):
+        per_row *= 2
     return macs // per_row if macs % per_row == 0 else macs / per_row
 
 
 def report(objdump, path, best_only):
     for name, lines in functions(objdump, path):
         kernel = KERNEL.match(name)
-        if not kernel or (kernel.group(1) == '16'):
+        if not kernel or kernel.group(1) == '16':
             continue
         bits, columns = int(kernel.group(2)), int(kernel.group(3))
         found = []
         for loop in inner_loops(lines):
             macs = multiply_adds(loop)
             if macs:
-                found.append((rows_of(macs, bits, columns), macs, len(loop), loop))
+                found.append((rows_of(macs, bits, columns, name), macs, len(loop), loop))
         found.sort(key=lambda f: (f[0], f[2]))
         for rows, macs, count, loop in found if not best_only else found[:1] + found[-1:]:
             dots = sum(m in DOTS or m == 'vpmaddwd' for _, m, _ in loop)

@@ -152,10 +152,11 @@ enum { AHEAD = 1024, FEW_ROWS = 2 };
 
 ALWAYS void ask_ahead(const size_t rows, const unsigned char *chunk, const size_t bytes)
 {
-  if (rows <= FEW_ROWS)
+  if (rows <= FEW_ROWS) {
     UNROLL
-  for (size_t line = 0; line < bytes; line += 64)
-    __builtin_prefetch(chunk + AHEAD + line);
+    for (size_t line = 0; line < bytes; line += 64)
+      __builtin_prefetch(chunk + AHEAD + line);
+  }
 }
 
 /* Sums of the products of one group. x: the first of `rows` rows of digits of a tile that has
@@ -170,10 +171,11 @@ ALWAYS void add_products(const int bits, const size_t rows, const size_t tile_ro
   size_t left = (w->ends[group] - first) / kr;
   x += first * tile_rows;
   UNROLL
-  for (size_t r = 0; r < rows; r++)
+  for (size_t r = 0; r < rows; r++) {
     UNROLL
-  for (size_t v = 0; v < VECTORS; v++)
-    acc[r][v] = vdupq_n_s32(0);
+    for (size_t v = 0; v < VECTORS; v++)
+      acc[r][v] = vdupq_n_s32(0);
+  }
 #if defined(QLK_TWO_CHUNKS)
   for (; bits == 8 && left > 1; left -= 2, chunk += 2 * bytes, x += 2 * kr * tile_rows) {
     ask_ahead(rows, chunk, 2 * bytes);

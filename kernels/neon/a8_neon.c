@@ -18,11 +18,12 @@ ALWAYS void load_digits(const size_t parts, const size_t rows, const int8_t *x, 
                         digit_vectors *digits)
 {
   UNROLL
-  for (size_t r = 0; r < rows; r++)
+  for (size_t r = 0; r < rows; r++) {
     UNROLL
-  for (size_t p = 0; p < parts; p++)
-    digits->four[r][p] = vreinterpretq_s8_s32(
-        vdupq_n_s32(*(const four_digits *)(const void *)(x + r * stride + 4 * p)));
+    for (size_t p = 0; p < parts; p++)
+      digits->four[r][p] = vreinterpretq_s8_s32(
+          vdupq_n_s32(*(const four_digits *)(const void *)(x + r * stride + 4 * p)));
+  }
 }
 
 /* Eight products of a code of up to 4 bits fit in 16 bits (8 * 15 * 127), and two of a signed byte
@@ -34,6 +35,7 @@ ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *co
   for (size_t r = 0; r < rows; r++) {
     const int8x16_t first = vreinterpretq_s8_u8(codes[0]), x = digits->four[r][0];
     int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(x)), high = vmull_high_s8(first, x);
+    UNROLL
     for (size_t p = 1; p < parts; p++) {
       const int8x16_t next = vreinterpretq_s8_u8(codes[p]), d = digits->four[r][p];
       low = vmlal_s8(low, vget_low_s8(next), vget_low_s8(d));

@@ -45,11 +45,12 @@ ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *co
                      const digit_vectors *digits, const size_t v, sums_of *acc)
 {
   UNROLL
-  for (size_t p = 0; p < parts; p++)
+  for (size_t p = 0; p < parts; p++) {
     UNROLL
-  for (size_t r = 0; r < rows; r++) {
-    const size_t word = r * parts + p;
-    acc[r][v] = dot_lane(acc[r][v], codes[p], digits->words[word / 4], word % 4);
+    for (size_t r = 0; r < rows; r++) {
+      const size_t word = r * parts + p;
+      acc[r][v] = dot_lane(acc[r][v], codes[p], digits->words[word / 4], word % 4);
+    }
   }
 }
 

@@ -78,14 +78,16 @@ ALWAYS void add_pairs(const size_t rows, const uint8x16_t *codes, const digit_ve
 ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *codes,
                      const digit_vectors *digits, const size_t v, sums_of *acc)
 {
-  if (rows > 1)
+  if (rows > 1) {
     UNROLL
-  for (size_t p = 0; p < parts; p += 2)
-    add_pairs(rows, codes + p, digits, p / 2, v, acc);
-  if (rows % 2 != 0)
+    for (size_t p = 0; p < parts; p += 2)
+      add_pairs(rows, codes + p, digits, p / 2, v, acc);
+  }
+  if (rows % 2 != 0) {
     UNROLL
-  for (size_t p = 0; p < parts; p++)
-    acc[rows - 1][v] = dot_lane(acc[rows - 1][v], codes[p], digits->last, p);
+    for (size_t p = 0; p < parts; p++)
+      acc[rows - 1][v] = dot_lane(acc[rows - 1][v], codes[p], digits->last, p);
+  }
 }
 
 /* The words of two chunks of 8-bit codes side by side: rows are words in each. */
@@ -123,12 +125,13 @@ ALWAYS void add_two_chunks8(const size_t rows, const size_t tile_rows, const uns
 ALWAYS void untangle(const size_t rows, sums_of *acc)
 {
   UNROLL
-  for (size_t i = 0; i + 1 < rows; i += 2)
+  for (size_t i = 0; i + 1 < rows; i += 2) {
     UNROLL
-  for (size_t v = 0; v < VECTORS; v++) {
-    const int32x4_t left = acc[i][v], right = acc[i + 1][v];
-    acc[i][v] = vuzp1q_s32(left, right);
-    acc[i + 1][v] = vuzp2q_s32(left, right);
+    for (size_t v = 0; v < VECTORS; v++) {
+      const int32x4_t left = acc[i][v], right = acc[i + 1][v];
+      acc[i][v] = vuzp1q_s32(left, right);
+      acc[i + 1][v] = vuzp2q_s32(left, right);
+    }
   }
 }
 
