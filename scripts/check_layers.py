@@ -42,8 +42,7 @@ MAY_INCLUDE = {
 GENERATED = {"qlk_built.h": "kernels"}
 # System headers of the kernels.
 KERNEL_SYSTEM = {"stdbool.h", "stddef.h", "stdint.h", "string.h"}
-KERNEL_EXTRA = {"scalar": {"math.h"}, "avx2": {"immintrin.h"}, "avx512": {"immintrin.h"},
-                "neon": {"arm_neon.h"}}
+INTRINSICS = {"immintrin.h", "arm_neon.h", "arm_sve.h"}
 PUBLIC_SYSTEM = {"stddef.h", "stdint.h"}
 
 
@@ -70,7 +69,9 @@ def header_rooms(names, problems):
 def check_system(name, where, header, problems):
     if where.startswith("kernels"):
         isa = where.partition("/")[2]
-        extra = {"immintrin.h"} if name.name.endswith("_x86_body.h") else KERNEL_EXTRA.get(isa, set())
+        shared = {"immintrin.h"} if "_x86_" in name.name else {"arm_neon.h"} if "_neon_" in name.name \
+            else set()
+        extra = shared if isa == "" else {"math.h"} if isa == "scalar" else INTRINSICS
         if header not in KERNEL_SYSTEM | extra:
             problems.append(f"{name}: a kernel includes <{header}>")
     elif where.startswith("include"):
