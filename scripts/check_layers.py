@@ -24,10 +24,8 @@ MAY_INCLUDE = {
     "lib/runtime": ["lib/base", "lib/grid", "kernels"],
     "lib/api": ["lib/base", "lib/grid", "lib/io", "lib/format", "lib/runtime", "kernels"],
     "lib/threads": [],
-    "kernels/scalar": ["kernels"],
-    "kernels/avx2": ["kernels"],
-    "kernels/avx512": ["kernels"],
-    "kernels/neon": ["kernels"],
+    **{f"kernels/{path.name}": ["kernels"] for path in (tree.ROOT / "kernels").iterdir()
+       if path.is_dir()},
     "kernels": [],
     "engine": [],
     "cli": ["engine", "bench/core"],
