@@ -23,8 +23,8 @@
  * and defines after it
  *
  *   load_digits       loads them; rows are stride bytes apart
- *   add_dots          adds their products with the codes of vector v of columns: vector p of codes
- *                     and word p of each row have the same k
+ *   add_dots          adds their products with the codes, of `wide` bits, of vector v of columns:
+ *                     vector p of codes and word p of each row have the same k
  *   untangle          puts the sums of the last step into the order of rows and columns
  *   add_two_chunks8   with QLK_TWO_CHUNKS only: a step of codes of 8 bits, the second chunk of
  *                     which is there if both is true */
@@ -44,21 +44,47 @@ typedef int32x4_t sums_of[VECTORS];
 
 ALWAYS void load_digits(const size_t parts, const size_t rows, const int8_t *x, const size_t stride,
                         digit_vectors *digits);
-ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *codes,
+ALWAYS void add_dots(const int wide, const size_t parts, const size_t rows, const uint8x16_t *codes,
                      const digit_vectors *digits, const size_t v, sums_of *acc);
 ALWAYS void untangle(const size_t rows, sums_of *acc);
 
 /* Four digits, as one number: they lie at any address. */
 typedef int32_t __attribute__((aligned(1), may_alias)) four_digits;
 
+/* Codes of four bits that stand for whole numbers of a table: a byte shuffle makes codes of eight
+ * bits of them, the number plus 128, and from there they are like those. */
+enum { LEVELS = 16 };
+
+/* Bits of a code in a panel, and of what is multiplied. */
+ALWAYS int width_of(const int bits)
+{
+  return bits % LEVELS;
+}
+
+ALWAYS int wide_of(const int bits)
+{
+  return bits >= LEVELS ? 8 : bits;
+}
+
 ALWAYS size_t kr_of(const int bits)
 {
-  return bits == 3 ? 32 : 32 / (size_t)bits;
+  return width_of(bits) == 3 ? 32 : 32 / (size_t)width_of(bits);
 }
 
 ALWAYS size_t chunk_bytes_of(const int bits)
 {
-  return (bits == 3 ? 12 : 4) * (size_t)NR;
+  return (width_of(bits) == 3 ? 12 : 4) * (size_t)NR;
+}
+
+ALWAYS size_t parts_of(const int bits)
+{
+  return bits == 8 ? 1 : width_of(bits) == 4 ? 2 : 4;
+}
+
+/* The bytes of the table, less what codes of eight bits lack. */
+ALWAYS uint8x16_t load_table(const int bits, const qlk_weights *w)
+{
+  return bits >= LEVELS ? veorq_u8(vld1q_u8(w->numbers), vdupq_n_u8(OFFSET8)) : vdupq_n_u8(0);
 }
 
 /* Elements at .. at + 3 as f32. */
@@ -88,13 +114,16 @@ ALWAYS uint8x16_t shift_right(const uint8x16_t v, const size_t places)
 }
 
 /* Codes 4 b + part of a word, for b = 0 .. 3, in the bytes. */
-ALWAYS uint8x16_t cut(const int bits, const uint8x16_t words, const size_t part)
+ALWAYS uint8x16_t cut(const int bits, const uint8x16_t words, const size_t part,
+                      const uint8x16_t table)
 {
   if (bits == 8)
     return OFFSET8 != 0 ? veorq_u8(words, vdupq_n_u8(OFFSET8)) : words;
-  const size_t places = part * (size_t)bits;
-  const uint8x16_t low = shift_right(words, places);
-  return places + (size_t)bits == 8 ? low : vandq_u8(low, vdupq_n_u8((uint8_t)((1 << bits) - 1)));
+  const size_t width = (size_t)width_of(bits), places = part * width;
+  uint8x16_t low = shift_right(words, places);
+  if (places + width != 8)
+    low = vandq_u8(low, vdupq_n_u8((uint8_t)((1 << width) - 1)));
+  return bits >= LEVELS ? vqtbl1q_u8(table, low) : low;
 }
 
 /* The same of three bits: `third` has those of part at place `part + 4 half`. */
@@ -109,37 +138,37 @@ ALWAYS uint8x16_t cut_third(const uint8x16_t low, const uint8x16_t third, const 
 /* Four columns. */
 ALWAYS void add_columns(const int bits, const size_t rows, const unsigned char *chunk,
                         const size_t half, const size_t v, const digit_vectors *digits,
-                        sums_of *acc)
+                        const uint8x16_t table, sums_of *acc)
 {
-  const size_t parts = bits == 8 ? 1 : bits == 4 ? 2 : 4;
+  const size_t parts = parts_of(bits);
   const unsigned char *words = chunk + v * LANES * 4;
   const uint8x16_t low = vld1q_u8(words + half * 4 * NR);
   const uint8x16_t third = bits == 3 ? vld1q_u8(words + 8 * NR) : low;
   uint8x16_t codes[4];
   UNROLL
   for (size_t p = 0; p < parts; p++)
-    codes[p] = bits == 3 ? cut_third(low, third, half, p) : cut(bits, low, p);
-  add_dots(parts, rows, codes, digits, v, acc);
+    codes[p] = bits == 3 ? cut_third(low, third, half, p) : cut(bits, low, p, table);
+  add_dots(wide_of(bits), parts, rows, codes, digits, v, acc);
 }
 
 /* Written out: compilers do not unroll all of it, and then the sums leave the registers. */
 ALWAYS void add_half(const int bits, const size_t rows, const unsigned char *chunk, const int8_t *x,
-                     const size_t half, sums_of *acc)
+                     const size_t half, const uint8x16_t table, sums_of *acc)
 {
   digit_vectors digits;
-  load_digits(bits == 8 ? 1 : bits == 4 ? 2 : 4, rows, x + 16 * half, kr_of(bits), &digits);
-  add_columns(bits, rows, chunk, half, 0, &digits, acc);
-  add_columns(bits, rows, chunk, half, 1, &digits, acc);
-  add_columns(bits, rows, chunk, half, 2, &digits, acc);
-  add_columns(bits, rows, chunk, half, 3, &digits, acc);
+  load_digits(parts_of(bits), rows, x + 16 * half, kr_of(bits), &digits);
+  add_columns(bits, rows, chunk, half, 0, &digits, table, acc);
+  add_columns(bits, rows, chunk, half, 1, &digits, table, acc);
+  add_columns(bits, rows, chunk, half, 2, &digits, table, acc);
+  add_columns(bits, rows, chunk, half, 3, &digits, table, acc);
 }
 
 ALWAYS void add_chunk(const int bits, const size_t rows, const unsigned char *chunk,
-                      const int8_t *x, sums_of *acc)
+                      const int8_t *x, const uint8x16_t table, sums_of *acc)
 {
-  add_half(bits, rows, chunk, x, 0, acc);
+  add_half(bits, rows, chunk, x, 0, table, acc);
   if (bits == 3)
-    add_half(bits, rows, chunk, x, 1, acc);
+    add_half(bits, rows, chunk, x, 1, table, acc);
 }
 
 #if defined(QLK_TWO_CHUNKS)
@@ -168,6 +197,7 @@ ALWAYS void add_products(const int bits, const size_t rows, const size_t tile_ro
   const size_t kr = kr_of(bits), bytes = chunk_bytes_of(bits);
   const size_t first = group > 0 ? w->ends[group - 1] : 0;
   const unsigned char *chunk = w->codes + panel * w->code_stride + first / kr * bytes;
+  const uint8x16_t table = load_table(bits, w);
   size_t left = (w->ends[group] - first) / kr;
   x += first * tile_rows;
   UNROLL
@@ -187,7 +217,7 @@ ALWAYS void add_products(const int bits, const size_t rows, const size_t tile_ro
 #endif
   for (; left > 0; left--, chunk += bytes, x += kr * tile_rows) {
     ask_ahead(rows, chunk, bytes);
-    add_chunk(bits, rows, chunk, x, acc);
+    add_chunk(bits, rows, chunk, x, table, acc);
   }
   untangle(rows, acc);
 }
@@ -196,13 +226,14 @@ ALWAYS void add_products(const int bits, const size_t rows, const size_t tile_ro
 ALWAYS void correct(const int bits, const size_t rows, const qlk_weights *w, size_t at,
                     size_t group, const qlk_a8_rows *x, sums_of *acc)
 {
-  const int32_t offset = bits == 8 ? OFFSET8 : 0;
+  const int wide = wide_of(bits);
+  const int32_t offset = wide == 8 ? OFFSET8 : 0;
   UNROLL
   for (size_t r = 0; r < rows; r++) {
     const int32x4_t sum = vdupq_n_s32(x->sums[r * w->groups + group]);
     UNROLL
     for (size_t v = 0; v < VECTORS; v++) {
-      int32x4_t zero = vdupq_n_s32((w->fzeros != NULL ? 0 : 1 << (bits - 1)) - offset);
+      int32x4_t zero = vdupq_n_s32((w->fzeros != NULL ? 0 : 1 << (wide - 1)) - offset);
       if (w->zeros != NULL)
         zero = vsubq_s32(vmovl_s16(vld1_s16(w->zeros + at + v * LANES)), vdupq_n_s32(offset));
       acc[r][v] = vmlsq_s32(acc[r][v], zero, sum);
@@ -227,12 +258,15 @@ ALWAYS float join_sums(const size_t digits, const int32_t *sums, size_t groups)
   return digits == 1 ? (float)sums[0] : 255.0f * (float)sums[0] + (float)sums[groups];
 }
 
-ALWAYS void add_group(const size_t digits, const size_t rows, const qlk_weights *w, size_t at,
-                      size_t group, const qlk_a8_rows *x, sums_of *acc, float *y, size_t ldy)
+ALWAYS void add_group(const int bits, const size_t digits, const size_t rows, const qlk_weights *w,
+                      size_t at, size_t group, const qlk_a8_rows *x, sums_of *acc, float *y,
+                      size_t ldy)
 {
   UNROLL
   for (size_t v = 0; v < VECTORS; v++) {
-    const float32x4_t scale = load_elements(w->scale_type, w->scales, at + v * LANES);
+    float32x4_t scale = load_elements(w->scale_type, w->scales, at + v * LANES);
+    if (bits >= LEVELS)
+      scale = vmulq_n_f32(scale, w->unit);
     UNROLL
     for (size_t i = 0; i < rows / digits; i++) {
       float32x4_t value = join(digits, acc + i * digits, v), s = scale;
@@ -258,7 +292,7 @@ ALWAYS void gemm_rows(const int bits, const size_t digits, const size_t rows, co
     sums_of acc[MR];
     add_products(bits, rows, rows, w, panel, group, x->digits, acc);
     correct(bits, rows, w, at, group, x, acc);
-    add_group(digits, rows, w, at, group, x, acc, y, ldy);
+    add_group(bits, digits, rows, w, at, group, x, acc, y, ldy);
   }
 }
 

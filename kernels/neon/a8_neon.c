@@ -26,9 +26,9 @@ ALWAYS void load_digits(const size_t parts, const size_t rows, const int8_t *x, 
   }
 }
 
-/* Eight products of a code of up to 4 bits fit in 16 bits (8 * 15 * 127), and two of a signed byte
- * (2 * 128 * 127): one pairwise sum of at most four products per part stays within them, too. */
-ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *codes,
+/* In 16 bits fit eight products of a code of up to 4 bits (8 * 15 * 127) or two of a signed byte
+ * (2 * 128 * 127), which is what a pairwise sum of all parts has, or of one part. */
+ALWAYS void add_dots(const int wide, const size_t parts, const size_t rows, const uint8x16_t *codes,
                      const digit_vectors *digits, const size_t v, sums_of *acc)
 {
   UNROLL
@@ -37,6 +37,10 @@ ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *co
     int16x8_t low = vmull_s8(vget_low_s8(first), vget_low_s8(x)), high = vmull_high_s8(first, x);
     UNROLL
     for (size_t p = 1; p < parts; p++) {
+      if (wide == 8) {
+        acc[r][v] = vpadalq_s16(acc[r][v], vpaddq_s16(low, high));
+        low = high = vdupq_n_s16(0);
+      }
       const int8x16_t next = vreinterpretq_s8_u8(codes[p]), d = digits->four[r][p];
       low = vmlal_s8(low, vget_low_s8(next), vget_low_s8(d));
       high = vmlal_high_s8(high, next, d);
@@ -92,14 +96,20 @@ static void qlk_integers_w3p16_neon(const qlk_weights *w, size_t panel, size_t g
 static void qlk_gemm_f32_a8_w4p16_neon(const qlk_weights *w, size_t panel, size_t group, size_t end,
                                        size_t m, const qlk_a8_rows *x, float *y, size_t ldy)
 {
-  gemm(4, 1, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 1, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 1, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_gemm_f32_a16_w4p16_neon(const qlk_weights *w, size_t panel, size_t group,
                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                         size_t ldy)
 {
-  gemm(4, 2, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 2, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 2, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_integers_w4p16_neon(const qlk_weights *w, size_t panel, size_t group, size_t m,

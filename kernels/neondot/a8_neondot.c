@@ -41,9 +41,10 @@ ALWAYS void load_digits(const size_t parts, const size_t rows, const int8_t *x, 
   load_lanes(parts, rows, x, stride, digits->words);
 }
 
-ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *codes,
+ALWAYS void add_dots(const int wide, const size_t parts, const size_t rows, const uint8x16_t *codes,
                      const digit_vectors *digits, const size_t v, sums_of *acc)
 {
+  (void)wide;
   UNROLL
   for (size_t p = 0; p < parts; p++) {
     UNROLL
@@ -104,14 +105,20 @@ static void qlk_gemm_f32_a8_w4p16_neondot(const qlk_weights *w, size_t panel, si
                                           size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                           size_t ldy)
 {
-  gemm(4, 1, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 1, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 1, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_gemm_f32_a16_w4p16_neondot(const qlk_weights *w, size_t panel, size_t group,
                                            size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                            size_t ldy)
 {
-  gemm(4, 2, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 2, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 2, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_integers_w4p16_neondot(const qlk_weights *w, size_t panel, size_t group, size_t m,

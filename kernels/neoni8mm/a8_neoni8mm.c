@@ -75,9 +75,10 @@ ALWAYS void add_pairs(const size_t rows, const uint8x16_t *codes, const digit_ve
   }
 }
 
-ALWAYS void add_dots(const size_t parts, const size_t rows, const uint8x16_t *codes,
+ALWAYS void add_dots(const int wide, const size_t parts, const size_t rows, const uint8x16_t *codes,
                      const digit_vectors *digits, const size_t v, sums_of *acc)
 {
+  (void)wide;
   if (rows > 1) {
     UNROLL
     for (size_t p = 0; p < parts; p += 2)
@@ -118,7 +119,7 @@ ALWAYS void add_two_chunks8(const size_t rows, const size_t tile_rows, const uns
   for (size_t v = 0; v < VECTORS; v++) {
     const unsigned char *words = chunk + v * LANES * 4;
     const uint8x16_t codes[2] = {vld1q_u8(words), both ? vld1q_u8(words + 4 * NR) : vdupq_n_u8(0)};
-    add_dots(2, rows, codes, &digits, v, acc);
+    add_dots(8, 2, rows, codes, &digits, v, acc);
   }
 }
 
@@ -179,14 +180,20 @@ static void qlk_gemm_f32_a8_w4p16_neoni8mm(const qlk_weights *w, size_t panel, s
                                            size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                            size_t ldy)
 {
-  gemm(4, 1, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 1, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 1, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_gemm_f32_a16_w4p16_neoni8mm(const qlk_weights *w, size_t panel, size_t group,
                                             size_t end, size_t m, const qlk_a8_rows *x, float *y,
                                             size_t ldy)
 {
-  gemm(4, 2, w, panel, group, end, m, x, y, ldy);
+  if (w->numbers != NULL)
+    gemm(4 | LEVELS, 2, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(4, 2, w, panel, group, end, m, x, y, ldy);
 }
 
 static void qlk_integers_w4p16_neoni8mm(const qlk_weights *w, size_t panel, size_t group, size_t m,
