@@ -22,12 +22,14 @@
 enum { LANES = 16 };
 typedef __m512i ints;
 typedef __m512 floats;
+typedef unsigned shift_count; /* as the intrinsics have it */
 #define MM(name) _mm512_##name
 #define SI(name) _mm512_##name##_si512
 #else
 enum { LANES = 8 };
 typedef __m256i ints;
 typedef __m256 floats;
+typedef int shift_count;
 #define MM(name) _mm256_##name
 #define SI(name) _mm256_##name##_si256
 #endif
@@ -178,7 +180,7 @@ ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part, c
   const unsigned shift = (unsigned)(quarter * (width_of(bits) == 4 ? 4 : 2));
   ints low = load_ints(chunk + half * 4 * NR);
   if (shift != 0)
-    low = MM(srli_epi16)(low, (int)shift);
+    low = MM(srli_epi16)(low, (shift_count)shift);
   low = SI(and)(low, mask);
   if (bits >= LEVELS)
     return MM(shuffle_epi8)(table, low);
@@ -186,8 +188,8 @@ ALWAYS ints cut(const int bits, const unsigned char *chunk, const size_t part, c
     return low;
   const unsigned place = (unsigned)(quarter + 4 * half);
   ints third = load_ints(chunk + 8 * NR);
-  third =
-      place < 2 ? MM(slli_epi16)(third, (int)(2 - place)) : MM(srli_epi16)(third, (int)(place - 2));
+  third = place < 2 ? MM(slli_epi16)(third, (shift_count)(2 - place))
+                    : MM(srli_epi16)(third, (shift_count)(place - 2));
   return SI(or)(low, SI(and)(third, MM(set1_epi8)(4)));
 }
 
