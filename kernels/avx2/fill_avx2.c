@@ -9,6 +9,7 @@
 void qlk_fill_avx2(qlk_table *t)
 {
   qlk_fill_exact_avx2(&t->exact);
+  qlk_fill_round_avx2(&t->exact);
   qlk_fill_linalg_avx2(&t->linalg);
   qlk_fill_solve_avx2(&t->solve);
   qlk_fill_ops_avx2(&t->ops);

@@ -10,6 +10,7 @@
 void qlk_fill_avx512(qlk_table *t)
 {
   qlk_fill_exact_avx512(&t->exact);
+  qlk_fill_round_avx512(&t->exact);
   qlk_fill_linalg_avx512(&t->linalg);
   qlk_fill_solve_avx512(&t->solve);
   qlk_fill_ops_avx512(&t->ops);

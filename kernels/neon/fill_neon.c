@@ -9,6 +9,7 @@
 void qlk_fill_neon(qlk_table *t)
 {
   qlk_fill_exact_neon(&t->exact);
+  qlk_fill_round_neon(&t->exact);
   qlk_fill_linalg_neon(&t->linalg);
   qlk_fill_solve_neon(&t->solve);
   qlk_fill_ops_neon(&t->ops);

@@ -5,6 +5,7 @@
 void qlk_fill_scalar(qlk_table *t)
 {
   qlk_fill_exact_scalar(&t->exact);
+  qlk_fill_round_scalar(&t->exact);
   qlk_fill_linalg_scalar(&t->linalg);
   qlk_fill_solve_scalar(&t->solve);
   qlk_fill_ops_scalar(&t->ops);

@@ -241,6 +241,130 @@ static void check_rows(kc *k, const qlk_exact *t, int which)
   }
 }
 
+typedef struct {
+  const qlk_exact *t;
+  const float *x;
+  size_t n, group;
+  float *lo, *hi;
+  int finite;
+  qlk_rounded row;
+  uint8_t *codes;
+} round_call;
+
+static void run_ranges(void *arg)
+{
+  round_call *c = arg;
+  c->finite = c->t->ranges(c->x, c->n, c->group, c->lo, c->hi);
+}
+
+static void check_ranges(kc *k, const qlk_exact *t)
+{
+  for (size_t i = 0; i < 300; i++) {
+    round_call c = {.t = t, .n = 1 + kc_below(k, 300), .group = 1 + i % 140};
+    const size_t groups = (c.n + c.group - 1) / c.group;
+    kc_begin(k, i, "n=%zu group=%zu", c.n, c.group);
+    float *x = kc_memory(k, 4 * c.n, 4);
+    c.lo = kc_memory(k, 4 * groups, 4);
+    c.hi = kc_memory(k, 4 * groups, 4);
+    kc_fill(k, i % 3 == 0 ? KC_EXTREME : KC_NORMAL, x, c.n);
+    if (i % 4 == 1)
+      x[kc_below(k, c.n)] = kc_below(k, 2) ? NAN : kc_below(k, 2) ? INFINITY : -INFINITY;
+    c.x = x;
+    const bool ran = kc_run(k, run_ranges, &c);
+    if (ran && !c.finite != (i % 4 == 1))
+      kc_fail(k, "says %d of numbers that are%s finite", c.finite, i % 4 == 1 ? " not" : "");
+    for (size_t g = 0; ran && i % 4 != 1 && g < groups; g++) {
+      float lo = INFINITY, hi = -INFINITY;
+      for (size_t j = g * c.group; j < c.n && j < (g + 1) * c.group; j++) {
+        lo = fminf(lo, x[j]);
+        hi = fmaxf(hi, x[j]);
+      }
+      if (c.lo[g] != lo || c.hi[g] != hi)
+        kc_fail(k, "group %zu: %a .. %a", g, (double)c.lo[g], (double)c.hi[g]);
+    }
+    kc_end(k);
+  }
+}
+
+static void run_round(void *arg)
+{
+  const round_call *c = arg;
+  c->t->round(&c->row, c->codes);
+}
+
+/* The code whose value is nearest, by its distance, which is exact in double for neighbours. */
+static int nearest_code(double x, double s, int zero, int lowest, int highest)
+{
+  const double q = floor(fmin(fmax(x / s, -1000), 1000));
+  double best = INFINITY;
+  int found = 0;
+  for (int k = (int)q - 2; k <= (int)q + 2; k++) {
+    const double distance = fabs(x - s * k);
+    if (distance < best || (distance == best && k % 2 == 0)) {
+      best = distance;
+      found = k;
+    }
+  }
+  found += zero;
+  return found < lowest ? lowest : found > highest ? highest : found;
+}
+
+/* Numbers on a multiple of the scale, on and beside the middle between two, and any. */
+static float round_input(kc *k, float s, int highest)
+{
+  const double steps = (double)kc_below(k, (size_t)(3 * highest + 3)) - highest;
+  const float tie = (float)((steps + 0.5) * (double)s);
+  switch (kc_below(k, 8)) {
+  case 0: return (float)(steps * (double)s);
+  case 1:
+  case 2: return tie;
+  case 3: return nextafterf(tie, INFINITY);
+  case 4: return nextafterf(tie, -INFINITY);
+  case 5: return (float)(kc_unit(k) - 0.5) * 0x1p100f * s;
+  default: return (float)((kc_unit(k) - 0.5) * 2 * highest) * s;
+  }
+}
+
+static float round_scale(kc *k)
+{
+  if (kc_below(k, 10) == 0)
+    return kc_below(k, 2) ? 0x1p-126f : 0x1.8p-110f;
+  const float s = ldexpf(1.0f + (float)kc_below(k, 2048) * 0x1p-11f, (int)kc_below(k, 20) - 14);
+  const float any = kc_below(k, 2) ? s : s * (1.0f + (float)kc_unit(k));
+  return kc_below(k, 5) ? any : -any;
+}
+
+static void check_round(kc *k, const qlk_exact *t)
+{
+  for (size_t i = 0; i < 400; i++) {
+    const int bits = 1 + (int)(i % 8), highest = (1 << bits) - 1;
+    round_call c = {.t = t, .n = kc_below(k, 400), .group = i % 6 == 0 ? 128 : 1 + i % 140};
+    const size_t groups = c.n / c.group + 1;
+    kc_begin(k, i, "n=%zu group=%zu bits=%d", c.n, c.group, bits);
+    float *x = kc_memory(k, 4 * c.n, 4), *scales = kc_memory(k, 4 * groups, 4);
+    int16_t *zeros = kc_memory(k, 2 * groups, 2);
+    c.codes = kc_memory(k, c.n, 1);
+    for (size_t g = 0; g < groups; g++) {
+      scales[g] = round_scale(k);
+      zeros[g] = (int16_t)kc_below(k, (size_t)highest + 1);
+    }
+    for (size_t j = 0; j < c.n; j++)
+      x[j] = round_input(k, scales[j / c.group], highest);
+    c.row = (qlk_rounded){x, c.n, c.group, scales, zeros, i % 3 == 0, highest};
+    const bool ran = kc_run(k, run_round, &c);
+    for (size_t j = 0; ran && j < c.n; j++) {
+      const size_t g = j / c.group;
+      const int want = nearest_code((double)x[j], (double)scales[g], zeros[g], i % 3 == 0, highest);
+      if (c.codes[j] != want) {
+        kc_fail(k, "first bad element %zu: %a at scale %a, zero %d is %d, not %d", j, (double)x[j],
+                (double)scales[g], zeros[g], c.codes[j], want);
+        break;
+      }
+    }
+    kc_end(k);
+  }
+}
+
 static void run_sum(void *arg)
 {
   call *c = arg;
@@ -272,12 +396,19 @@ static void bench(kc *k, const qlk_exact *t, int which)
   kc_begin(k, 0, "n=%zu", n);
   void *src = kc_memory(k, 4 * n, 64), *dst = kc_memory(k, 4 * n, 64);
   memset(src, 0x3c, 4 * n);
-  static const double bytes[] = {6, 6, 6, 6, 5, 1, 5, 3, 3};
-  static const float scales[32] = {0.5f};
-  static const int16_t zeros[32] = {8};
+  static const double bytes[] = {6, 6, 6, 6, 5, 1, 5, 3, 3, 4, 5};
+  float scales[32], lo[32], hi[32];
+  int16_t zeros[32];
+  for (size_t g = 0; g < 32; g++) {
+    scales[g] = 0.5f;
+    zeros[g] = 8;
+  }
   call c = {t, which, src, n, dst, 0.5f, 8};
   rows_call rows = {t, which - 5, {src, n, 128, scales, zeros, NULL}, 0, dst};
-  const double ns = which > 5    ? kc_time(run_rows, &rows)
+  round_call rounds = {t, src, n, 128, lo, hi, 0, {src, n, 128, scales, zeros, 0, 15}, dst};
+  const double ns = which == 10  ? kc_time(run_round, &rounds)
+                    : which == 9 ? kc_time(run_ranges, &rounds)
+                    : which > 5  ? kc_time(run_rows, &rows)
                     : which == 5 ? kc_time(run_sum, &c)
                                  : kc_time(run, &c);
   kc_bench_line(k, ns, (double)n, (double)n * bytes[which]);
@@ -288,13 +419,15 @@ void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, cons
 {
   static const char *const names[] = {"exact.f16_to_f32",  "exact.bf16_to_f32", "exact.f32_to_f16",
                                       "exact.f32_to_bf16", "exact.dequant",     "exact.sum",
-                                      "exact.rows_f32",    "exact.rows_f16",    "exact.rows_bf16"};
+                                      "exact.rows_f32",    "exact.rows_f16",    "exact.rows_bf16",
+                                      "exact.ranges",      "exact.round"};
   const void *slots[] = {
       &here->exact.f16_to_f32,  &here->exact.bf16_to_f32, &here->exact.f32_to_f16,
       &here->exact.f32_to_bf16, &here->exact.dequant,     &here->exact.sum,
-      &here->exact.rows_f32,    &here->exact.rows_f16,    &here->exact.rows_bf16};
+      &here->exact.rows_f32,    &here->exact.rows_f16,    &here->exact.rows_bf16,
+      &here->exact.ranges,      &here->exact.round};
   (void)scalar;
-  for (int which = 0; which < 9; which++) {
+  for (int which = 0; which < 11; which++) {
     const ptrdiff_t at = (const char *)slots[which] - (const char *)here;
     if (!kc_wants(k, names[which], slots[which], below ? (const char *)below + at : NULL,
                   sizeof(void (*)(void))))
@@ -307,6 +440,10 @@ void kc_check_exact(kc *k, const qlk_table *scalar, const qlk_table *below, cons
       check_narrowing(k, &here->exact, which);
     else if (which == 5)
       check_sum(k, &here->exact);
+    else if (which == 9)
+      check_ranges(k, &here->exact);
+    else if (which == 10)
+      check_round(k, &here->exact);
     else if (which > 5)
       check_rows(k, &here->exact, which);
     else

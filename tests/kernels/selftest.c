@@ -50,6 +50,26 @@ static void round_twice(const qlk_coded *row, int flags, void *dst)
   good.exact.rows_bf16(row, flags & ~QLK_ODD, dst);
 }
 
+/* By a reciprocal: beside the middle between two codes it is off. */
+static void round_by_inverse(const qlk_rounded *row, uint8_t *codes)
+{
+  for (size_t i = 0; i < row->n; i++) {
+    const size_t g = i / row->group;
+    const float v = rintf(row->x[i] * (1.0f / row->scales[g])) + (float)row->zeros[g];
+    const float lo = (float)row->lowest, hi = (float)row->highest;
+    codes[i] = (uint8_t)(v < lo ? lo : v > hi ? hi : v);
+  }
+}
+
+static int miss_infinity(const float *x, size_t n, size_t group, float *lo, float *hi)
+{
+  good.exact.ranges(x, n, group, lo, hi);
+  for (size_t i = 0; i < n; i++)
+    if (isnan(x[i]))
+      return 0;
+  return 1;
+}
+
 static void first_scale(const qlk_coded *row, int flags, void *dst)
 {
   qlk_coded other = *row;
@@ -332,6 +352,14 @@ static void apply_twice(qlk_table *t)
 {
   t->exact.rows_bf16 = round_twice;
 }
+static void apply_inverse(qlk_table *t)
+{
+  t->exact.round = round_by_inverse;
+}
+static void apply_infinity(qlk_table *t)
+{
+  t->exact.ranges = miss_infinity;
+}
 static void apply_first_scale(qlk_table *t)
 {
   t->exact.rows_f32 = first_scale;
@@ -467,6 +495,8 @@ static const broken kernels[] = {
     {"truncates instead of rounding", apply_truncate},
     {"rounds a dequantized weight twice", apply_twice},
     {"dequantizes with the first scale only", apply_first_scale},
+    {"rounds the product with a reciprocal", apply_inverse},
+    {"takes Inf for a number", apply_infinity},
     {"changes the rounding mode", apply_environment},
     {"ends in a signal", apply_crash},
     {"loses the last term of a long sum", apply_lose},
