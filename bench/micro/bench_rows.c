@@ -186,6 +186,45 @@ static void bench_pack(bench *b)
   }
 }
 
+static void quantize(bench *b)
+{
+  ql_error error = QL_ERROR_INIT;
+  check(ql_quantize_rows(b->ctx, &b->from, &b->grid, &b->codes, &b->scales, &b->zeros, &error),
+        &error, "quantize");
+}
+
+static void bench_quantize(bench *b)
+{
+  static const ql_dtype types[] = {QL_DTYPE_F32, QL_DTYPE_F16, QL_DTYPE_BF16};
+  static const ql_grid_kind kinds[] = {QL_GRID_SYM_CENTRED, QL_GRID_ASYM};
+  const size_t n = b->rows * b->cols, groups = (b->cols + 127) / 128;
+  int16_t *zeros = block(b->rows * groups * sizeof *zeros);
+  uint16_t *scales = block(b->rows * groups * sizeof *scales);
+  ql_error error = QL_ERROR_INIT;
+  b->grid = (ql_grid_config)QL_GRID_CONFIG_INIT;
+  ql_tensor_init_2d(&b->codes, b->target, QL_DTYPE_U8, b->rows, b->cols);
+  ql_tensor_init_2d(&b->scales, scales, QL_DTYPE_F16, b->rows, groups);
+  ql_tensor_init_2d(&b->zeros, zeros, QL_DTYPE_I16, b->rows, groups);
+  for (size_t i = 0; i < 6; i++) {
+    char name[64];
+    float *x = block(n * sizeof *x);
+    ql_tensor random;
+    for (size_t k = 0; k < n; k++)
+      x[k] = (float)(qli_random_unit(3, k) + qli_random_unit(4, k) - 1.0) * 0.05f;
+    ql_tensor_init_2d(&random, x, QL_DTYPE_F32, b->rows, b->cols);
+    ql_tensor_init_2d(&b->from, b->source, types[i % 3], b->rows, b->cols);
+    check(ql_tensor_convert(b->ctx, &random, &b->from, &error), &error, "convert");
+    free(x);
+    b->grid.kind = kinds[i / 3];
+    snprintf(name, sizeof name, "quantize %s to w4 g128 %s", ql_dtype_name(types[i % 3]),
+             i < 3 ? "symmetric" : "asymmetric");
+    const double bytes = (double)n * (1 + (double)ql_dtype_bits(types[i % 3]) / 8);
+    line(name, bytes, least(b, quantize, b), b->copy);
+  }
+  free(zeros);
+  free(scales);
+}
+
 static size_t argument(int argc, char **argv, int i, size_t preset)
 {
   return argc > i ? (size_t)strtoull(argv[i], NULL, 10) : preset;
@@ -217,6 +256,7 @@ int main(int argc, char **argv)
   b.fresh = 2.0 * (double)bytes / seconds;
   line("copy into new memory, one thread", 2.0 * (double)bytes, seconds, b.fresh);
   bench_dequantize(&b);
+  bench_quantize(&b);
   bench_pack(&b);
 
   ql_qmat_destroy(b.q);

@@ -168,6 +168,18 @@ QL_API ql_status ql_dequantize(const ql_ctx *ctx, const ql_qmat *q, const ql_ten
 QL_API ql_status ql_rtn_run(const ql_ctx *ctx, const ql_tensor *w, const ql_grid_config *grid,
                             const ql_stats *stats, ql_qmat **out, ql_error *error);
 
+/** Round to nearest without a search, into the caller's memory: codes (U8 [rows, cols],
+ *  one byte each), scales ([rows, groups] of F32 or of the grid's scale_dtype) and zeros (I16
+ *  [rows, groups]; NULL on symmetric grids, where they are 2^(bits-1)), columns contiguous, the
+ *  bits of ql_rtn_run. w: f32, f16 or bf16. Integer grids with block_rows 1, mse_norm 0 and no
+ *  QL_GRID_CLASSICAL; others are QL_STATUS_UNSUPPORTED. After QL_STATUS_NUMERIC (NaN or Inf in w,
+ *  with its position; a scale beyond its type) or QL_STATUS_CANCELLED what the memory holds is not
+ *  defined. Thread-safe. @since 0.1 */
+QL_API ql_status ql_quantize_rows(const ql_ctx *ctx, const ql_tensor *w,
+                                  const ql_grid_config *grid, const ql_tensor *codes,
+                                  const ql_tensor *scales, const ql_tensor *zeros,
+                                  ql_error *error);
+
 /** Error of q against w: *sse = sum of squared differences, *ref = sum of w^2, and, when stats hold
  *  a Hessian and proxy is not NULL, *proxy = trace(D H D^T) with D = w - q and *proxy_ref the same
  *  of w. q stands for its weights with all its parts. All in double precision. Any of the outputs

@@ -9,6 +9,7 @@
 #include "importance.h"
 #include "qmat.h"
 #include "registry.h"
+#include "rows.h"
 #include "scale.h"
 #include "tables.h"
 #include "tiles.h"
@@ -61,10 +62,24 @@ static int round_block_row(const job *j, size_t block, const double *x, size_t r
   return 1;
 }
 
+static void round_rows(const job *j, size_t tile, qli_tile_result *result)
+{
+  const qli_grid *g = j->grid;
+  const size_t end = qli_min_size(g->rows, (tile + 1) * TILE_ROWS);
+  for (size_t r = tile * TILE_ROWS; r < end; r++)
+    if (!qli_rows_round(j->ctx, g, j->w, r, j->q->codes + r * g->cols, j->q->scales + r * g->groups,
+                        j->q->zeros + r * g->groups, result))
+      return;
+}
+
 static void round_tile(void *arg, size_t tile, qli_tile_result *result)
 {
   const job *j = arg;
   const qli_grid *g = j->grid;
+  if (qli_rows_serve(g)) {
+    round_rows(j, tile, result);
+    return;
+  }
   double *x = qli_alloc(j->ctx, g->block_rows * g->cols, sizeof *x);
   if (x == NULL) {
     result->status = QL_STATUS_NO_MEMORY;
@@ -132,7 +147,11 @@ ql_status qli_rtn(const ql_ctx *ctx, const ql_tensor *w, const qli_grid *grid,
   const ql_status status = qli_tiles_run(ctx, "rtn", tiles, round_tile, &j, &failed, error);
   if (status != QL_STATUS_OK) {
     ql_qmat_destroy(j.q);
-    return status == QL_STATUS_NUMERIC ? qli_fail_scale(grid, &failed, error) : status;
+    if (status != QL_STATUS_NUMERIC)
+      return status;
+    if (qli_rows_serve(grid))
+      QLI_TRY(ql_tensor_check_finite(ctx, w, error));
+    return qli_fail_scale(grid, &failed, error);
   }
   *out = j.q;
   return QL_STATUS_OK;
@@ -146,8 +165,10 @@ ql_status ql_rtn_run(const ql_ctx *ctx, const ql_tensor *w, const ql_grid_config
   double *importance = NULL;
   if (ctx == NULL || out == NULL)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "ctx or out is NULL");
-  QLI_TRY(qli_check_weights(ctx, w, error));
+  QLI_TRY(qli_check_weight_type(w, error));
   QLI_TRY(qli_grid_resolve_any(grid, w->shape[0], w->shape[1], &g, error));
+  if (!qli_rows_serve(&g)) /* which meets every weight itself */
+    QLI_TRY(ql_tensor_check_finite(ctx, w, error));
   qli_ties ties;
   const float *levels = qli_table_levels(g.table_id, NULL, &ties);
   if (levels != NULL)

@@ -7,7 +7,8 @@
 #include "qmat.h"
 #include "tiles.h"
 
-/* Round to nearest of checked weights. importance: [cols] or NULL. */
+/* Round to nearest of weights that are finite, or need not be known to be where qli_rows_serve.
+ * importance: [cols] or NULL. */
 ql_status qli_rtn(const ql_ctx *ctx, const ql_tensor *w, const qli_grid *grid,
                   const double *importance, ql_qmat **out, ql_error *error);
 

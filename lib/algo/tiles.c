@@ -58,7 +58,7 @@ done:
   return status;
 }
 
-ql_status qli_check_weights(const ql_ctx *ctx, const ql_tensor *w, ql_error *error)
+ql_status qli_check_weight_type(const ql_tensor *w, ql_error *error)
 {
   QLI_TRY(ql_tensor_check(w, error));
   if (w->rank != 2)
@@ -66,6 +66,12 @@ ql_status qli_check_weights(const ql_ctx *ctx, const ql_tensor *w, ql_error *err
   if (w->dtype != QL_DTYPE_F32 && w->dtype != QL_DTYPE_F16 && w->dtype != QL_DTYPE_BF16)
     return qli_fail(error, QL_STATUS_DTYPE, "weights of type %s: F32, F16 and BF16 are known",
                     ql_dtype_name(w->dtype));
+  return QL_STATUS_OK;
+}
+
+ql_status qli_check_weights(const ql_ctx *ctx, const ql_tensor *w, ql_error *error)
+{
+  QLI_TRY(qli_check_weight_type(w, error));
   return ql_tensor_check_finite(ctx, w, error);
 }
 

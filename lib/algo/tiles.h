@@ -25,6 +25,9 @@ ql_status qli_tiles_run(const ql_ctx *ctx, const char *phase, size_t count, qli_
 /* Checks a weight matrix: rank 2, f32, f16 or bf16, all finite. */
 ql_status qli_check_weights(const ql_ctx *ctx, const ql_tensor *w, ql_error *error);
 
+/* The same without a look at the values. */
+ql_status qli_check_weight_type(const ql_tensor *w, ql_error *error);
+
 /* Row r of a checked weight matrix as f64. */
 void qli_weight_row(const ql_tensor *w, size_t r, double *dst);
 

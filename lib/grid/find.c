@@ -338,6 +338,68 @@ bool qli_grid_point_of_range(const qli_grid *g, double lo, double hi, qli_point 
   return point_of(g, (range){lo, hi}, out);
 }
 
+qli_found qli_grid_find_plain(const qli_grid *g, double lo, double hi, qli_point *out)
+{
+  const range v = wanted_range(g, (range){lo, hi});
+  if (v.lo == 0.0 && v.hi == 0.0) {
+    *out = (qli_point){1.0f, qli_grid_middle(g), 0.0f};
+    return QLI_FOUND;
+  }
+  if (!point_of(g, v, out))
+    return QLI_FOUND_NONE;
+  return is_raised(g, v, *out) ? QLI_FOUND_BY_ERROR : QLI_FOUND;
+}
+
+/* Magnitudes of the scales, rounded to their storage type. */
+static void magnitudes(const ql_ctx *ctx, const qli_grid *g, const float *lo, const float *hi,
+                       size_t n, float *scales)
+{
+  const qlk_exact *kernels = &ctx->kernels.exact;
+  uint16_t halves[QLI_POINTS];
+  for (size_t i = 0; i < n; i++)
+    scales[i] = (float)fabs(exact_scale(g, with_zero((range){(double)lo[i], (double)hi[i]})));
+  if (g->scale_dtype == QL_DTYPE_F16) {
+    kernels->f32_to_f16(scales, n, halves);
+    kernels->f16_to_f32(halves, n, scales);
+  } else if (g->scale_dtype == QL_DTYPE_BF16) {
+    kernels->f32_to_bf16(scales, n, halves);
+    kernels->bf16_to_f32(halves, n, scales);
+  }
+}
+
+/* Nearest integer of a number below 2^51. */
+static inline double nearest(double v)
+{
+  return (v + 0x1.8p52) - 0x1.8p52;
+}
+
+bool qli_grid_points(const ql_ctx *ctx, const qli_grid *g, const float *lo, const float *hi,
+                     size_t n, float *scales, int16_t *zeros, uint8_t *unusual)
+{
+  const float low = qli_scale_min(g->scale_dtype);
+  const bool asym = g->kind == QL_GRID_ASYM, raw = (g->flags & QL_GRID_RAW_RANGE) != 0;
+  const double least = (double)g->zero_min, most = (double)g->maxq;
+  unsigned any = 0;
+  magnitudes(ctx, g, lo, hi, n, scales);
+  for (size_t i = 0; i < n; i++) {
+    const float s = scales[i];
+    double z = (double)qli_grid_middle(g);
+    unsigned odd = raw || !(s >= low && s <= 0x1p100f);
+    if (asym && !odd) {
+      z = nearest((lo[i] < 0.0f ? -(double)lo[i] : 0.0) / (double)s);
+      odd = z < least && hi[i] > 0.0f;
+      z = z < least ? least : z > most ? most : z;
+    }
+    if (g->kind == QL_GRID_SYM_SIGNED &&
+        (hi[i] > 0.0f ? hi[i] : 0.0f) > (lo[i] < 0.0f ? -lo[i] : 0.0f))
+      scales[i] = -s;
+    zeros[i] = (int16_t)z;
+    unusual[i] = (uint8_t)odd;
+    any |= odd;
+  }
+  return any != 0;
+}
+
 bool qli_grid_find(const qli_grid *g, const qli_cells *cells, qli_point *out)
 {
   if ((g->flags & QL_GRID_CLASSICAL) != 0)

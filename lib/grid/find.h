@@ -3,6 +3,7 @@
 #ifndef QLI_GRID_FIND_H
 #define QLI_GRID_FIND_H
 
+#include "ctx.h"
 #include "grid.h"
 #include "power.h"
 
@@ -30,6 +31,18 @@ typedef struct qli_cells {
 
 /* The point for these weights; false when no scale of the storage type can hold it. */
 bool qli_grid_find(const qli_grid *g, const qli_cells *cells, qli_point *out);
+
+/* The same without a search, from the least and the greatest weight alone, on an integer grid other
+ * than the ternary and the classical one; QLI_FOUND_BY_ERROR where two points have to be compared
+ * by their error after all. */
+typedef enum { QLI_FOUND, QLI_FOUND_NONE, QLI_FOUND_BY_ERROR } qli_found;
+qli_found qli_grid_find_plain(const qli_grid *g, double lo, double hi, qli_point *out);
+
+/* The same of n <= QLI_POINTS blocks at once, but for those that unusual tells: qli_grid_find_plain
+ * has to look at them. False where there are none. */
+enum { QLI_POINTS = 256 };
+bool qli_grid_points(const ql_ctx *ctx, const qli_grid *g, const float *lo, const float *hi,
+                     size_t n, float *scales, int16_t *zeros, uint8_t *unusual);
 
 /* The point with this scale and zero point as they can be stored; false as above. Not for the
  * classical grid. */
