@@ -5,7 +5,7 @@
 
 #include "options.h"
 
-extern const command command_quantize, command_plan, command_eval, command_run, command_inspect,
-    command_diff, command_bench, command_methods, command_version, command_help;
+extern const command command_quantize, command_plan, command_pack, command_eval, command_run,
+    command_inspect, command_diff, command_bench, command_methods, command_version, command_help;
 
 #endif

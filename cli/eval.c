@@ -13,7 +13,7 @@
 
 typedef struct eval_arguments {
   common common;
-  const char *text, *ref;
+  const char *text, *ref, *packed;
   int64_t ctx, stride, max_tokens;
   int by_position;
   question_arguments questions;
@@ -34,6 +34,9 @@ static const option_row rows[] = {
      "Use only this many tokens from the start of the text."},
     {"ref", 0, OPTION_FILE, O(ref), 0, "MODEL", 0, 0, NULL, NULL,
      "A model to compare with, usually the original: adds KL divergence and agreement."},
+    {"packed", 0, OPTION_FILE, O(packed), 0, "FILE", 0, 0, NULL, NULL,
+     "Map the weights of MODEL that 'ql pack' wrote; where they do not fit, pack again and say "
+     "so."},
     {"by-position", 0, OPTION_FLAG, O(by_position), 1, NULL, 0, 0, NULL, NULL,
      "Add the figures by the position of tokens in their window: 1 to 15, 16 to 31, 32 to 63, ..."},
     {"choices", 0, OPTION_FILE, O(questions.choices), 0, "FILE", 0, 0, NULL, NULL,
@@ -106,10 +109,14 @@ static ql_status evaluate_text(session *s, const eval_arguments *a, evaluation *
 
 static ql_status evaluate(session *s, const eval_arguments *a, evaluation *e)
 {
-  const qle_model_options whole = {0}, options = model_options_of(&a->model);
+  const qle_model_options whole = {0};
+  qle_model_options options = model_options_of(&a->model);
+  options.packed = a->packed;
   ql_status status = questions_read(s, &a->questions, &e->questions);
   if (status == QL_STATUS_OK)
     status = qle_model_open(s->ctx, a->common.operand, &options, &e->model, &s->error);
+  if (status == QL_STATUS_OK && qle_model_packed_note(e->model) != NULL)
+    session_warn(s, qle_model_packed_note(e->model));
   if (status == QL_STATUS_OK && a->ref != NULL)
     status = qle_model_open(s->ctx, a->ref, &whole, &e->ref, &s->error);
   if (status == QL_STATUS_OK)

@@ -28,6 +28,7 @@ const option_row common_options[] = {
 
 const command *const commands[] = {&command_quantize,
                                    &command_plan,
+                                   &command_pack,
                                    &command_eval,
                                    &command_run,
                                    &command_inspect,

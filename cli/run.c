@@ -13,7 +13,7 @@
 
 typedef struct run_arguments {
   common common;
-  const char *prompt;
+  const char *prompt, *packed;
   int64_t count, seed;
   double temperature, top_p;
   model_choice model;
@@ -32,6 +32,8 @@ static const option_row rows[] = {
      "Sample from the most likely tokens that make up this probability."},
     {"seed", 0, OPTION_INT, O(seed), 0, "S", 0, 9e15, "0", NULL, "Of sampling."},
     MODEL_OPTION_ROWS(O(model), "a16"),
+    {"packed", 0, OPTION_FILE, O(packed), 0, "FILE", 0, 0, NULL, NULL,
+     "Map the weights that 'ql pack' wrote; where they do not fit, pack again and say so."},
     {0},
 };
 
@@ -162,8 +164,11 @@ static int run_model(session *s, const run_arguments *a)
   qle_model *model = NULL;
   stream t = {.silent = a->common.json, .error = &s->error};
   timing time = {0, 0};
-  const qle_model_options options = model_options_of(&a->model);
+  qle_model_options options = model_options_of(&a->model);
+  options.packed = a->packed;
   ql_status status = qle_model_open(s->ctx, a->common.operand, &options, &model, &s->error);
+  if (status == QL_STATUS_OK && qle_model_packed_note(model) != NULL)
+    session_warn(s, qle_model_packed_note(model));
   if (status == QL_STATUS_OK)
     status = qle_tokenizer_open(a->common.operand, &tokenizer, &s->error);
   t.tokenizer = tokenizer;

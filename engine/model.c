@@ -134,7 +134,8 @@ static ql_status load(qle_model *model, const qle_model_options *options, ql_err
   model->scratch = calloc(1, sizeof *model->scratch);
   if (model->blocks == NULL || model->scratch == NULL)
     return qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for %zu blocks", config->layers);
-  QLE_TRY(qle_check_finite(model, embedding_name, &model->embedding, error));
+  if (model->packs == NULL) /* which were made from what had passed this */
+    QLE_TRY(qle_check_finite(model, embedding_name, &model->embedding, error));
   QLE_TRY(qle_vector_load(model, "model.norm.weight", config->hidden, &model->final_norm, error));
   QLE_TRY(qle_rope_init(&model->rope, &config->rope, config->head_dim, error));
   QLE_TRY(qle_head_load(model, options != NULL ? options->head_bits : 0, error));
@@ -160,11 +161,16 @@ ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_opt
   model->ctx = ctx;
   model->join = options != NULL && options->join;
   model->compute = options != NULL ? options->compute : QL_COMPUTE_F32;
-  ql_status status = make_serial(model, error);
+  model->dir = qle_path_join(NULL, dir);
+  ql_status status = model->dir != NULL
+                         ? make_serial(model, error)
+                         : qle_fail(error, QL_STATUS_NO_MEMORY, "no memory for a path");
   if (status == QL_STATUS_OK)
     status = qle_config_read(dir, &model->config, error);
   if (status == QL_STATUS_OK)
     status = ql_file_open(ctx, dir, &model->file, error);
+  if (status == QL_STATUS_OK && options != NULL && options->packed != NULL)
+    status = qle_packed_open(model, options->packed, error);
   if (status == QL_STATUS_OK)
     status = load(model, options, error);
   if (status == QL_STATUS_OK)
@@ -182,9 +188,11 @@ void qle_model_close(qle_model *model)
     qle_block_unload(model, i);
   free(model->blocks);
   ql_packed_destroy(model->head.packed);
+  ql_packed_close(model->packs);
   qle_rope_free(&model->rope);
   qle_scratch_free(model->scratch);
   free(model->final_norm);
+  free(model->dir);
   ql_file_close(model->file);
   qle_config_free(&model->config);
   ql_ctx_destroy(model->serial);

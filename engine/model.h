@@ -28,6 +28,8 @@ typedef struct qle_model_options {
   int join; /* 1, to run only: linears with the same input become one product where that is
                possible. Linears of such a model cannot be replaced, and their biases and
                activations cannot be set */
+  const char *packed; /* file of qle_model_save_packed to map the weights from, NULL: pack them.
+                         Where it does not fit they are packed too: qle_model_packed_note */
 } qle_model_options;
 
 /* Opens a model directory: float or quantized safetensors. Every tensor that the configuration
@@ -37,6 +39,12 @@ typedef struct qle_model_options {
 ql_status qle_model_open(const ql_ctx *ctx, const char *dir, const qle_model_options *options,
                          qle_model **out, ql_error *error);
 void qle_model_close(qle_model *model);
+
+/* Why the file of packed weights is not used, in one line; NULL where it is, or none was given. */
+const char *qle_model_packed_note(const qle_model *model);
+
+/* Writes the packed weights of a model that is loaded whole: ql_packed_save. */
+ql_status qle_model_save_packed(const qle_model *model, const char *path, ql_error *error);
 
 const qle_config *qle_model_config(const qle_model *model);
 const ql_file *qle_model_file(const qle_model *model);

@@ -44,8 +44,8 @@ typedef struct qle_block {
   int loaded;
   qle_weights linears[QLE_LINEARS]; /* packed NULL: it is in one of these: */
   qle_weights joined[QLE_JOINS];    /* packed NULL: not joined */
-  float *input_norm, *post_norm; /* [hidden] */
-  float *q_norm, *k_norm;        /* [head_dim] or NULL */
+  float *input_norm, *post_norm;    /* [hidden] */
+  float *q_norm, *k_norm;           /* [head_dim] or NULL */
 } qle_block;
 
 /* Buffers that live from call to call, so that a token costs no allocation. */
@@ -86,6 +86,9 @@ struct qle_model {
   qle_block *blocks; /* [layers] */
   qle_rope_table rope;
   qle_scratch *scratch;
+  ql_packed_file *packs; /* weights that were packed before, or NULL */
+  char packed_note[420]; /* why not */
+  char *dir;
 };
 
 /* Rows that go through a block at once; longer inputs are cut. Fixed, so that results do not depend
@@ -102,6 +105,19 @@ void qle_block_spec(const qle_config *config, size_t layer, qle_linear which,
                     qle_linear_spec *spec);
 ql_status qle_linear_find(const qle_model *model, const qle_linear_spec *spec,
                           qle_linear_source *source, unsigned char *seen, ql_error *error);
+
+/* Maps the file of packed weights; where it does not fit, packed_note says why. */
+ql_status qle_packed_open(qle_model *model, const char *path, ql_error *error);
+
+/* The weights of that name from it; *out is NULL where there are none. */
+ql_status qle_packed_find(const qle_model *model, const char *name, ql_packed **out,
+                          ql_error *error);
+
+/* Packed weights must be of the size that the configuration describes. */
+ql_status qle_check_packed(const qle_linear_spec *spec, const ql_packed *packed, ql_error *error);
+
+#define QLE_HEAD_NAME "lm_head"
+
 ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, qle_weights *out,
                           ql_error *error);
 
@@ -110,6 +126,8 @@ ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, q
  * the linears one by one. */
 ql_status qle_join_load(const qle_model *model, size_t layer, qle_join join, qle_weights *out,
                         ql_error *error);
+/* Its name in a file of packed weights, and its size. */
+void qle_join_spec(const qle_config *config, size_t layer, qle_join join, qle_linear_spec *spec);
 int qle_join_has(qle_join join, qle_linear which);
 
 /* Whether products in integers take these weights. */

@@ -293,14 +293,27 @@ static ql_status decode(const qle_model *model, const qle_linear_source *source,
                           source->parts, source->part_count, out, error);
 }
 
+/* What has been decoded need not stay in memory. */
+static void release_parts(const qle_model *model, const qle_linear_spec *spec,
+                          const qle_linear_source *source)
+{
+  for (size_t i = 0; i < source->part_count; i++) {
+    char name[128];
+    size_t index;
+    snprintf(name, sizeof name, "%s.%s", spec->name, source->part_names[i]);
+    if (ql_file_find(model->file, name, &index, NULL) == QL_STATUS_OK)
+      ql_file_release(model->file, index);
+  }
+}
+
 static ql_status pack_quantized(const qle_model *model, const qle_linear_spec *spec,
                                 const qle_linear_source *source, ql_packed **out, ql_error *error)
 {
   ql_qmat *q = NULL;
   ql_status status = decode(model, source, &q, error);
+  release_parts(model, spec, source);
   if (status == QL_STATUS_OK)
-    status = ql_pack(model->ctx, q, out, error);
-  ql_qmat_destroy(q);
+    status = ql_pack_take(model->ctx, q, out, error);
   return name_layer(model, spec, source->part_names[0], status, error);
 }
 
@@ -321,15 +334,12 @@ static ql_status pack_float(const qle_model *model, const qle_linear_spec *spec,
   char name[128];
   snprintf(name, sizeof name, "%s.weight", spec->name);
   QLE_TRY(qle_check_finite(model, name, weight, error));
-  QLE_TRY(name_layer(model, spec, "weight", ql_pack_float(model->ctx, weight, out, error), error));
-  size_t index;
-  if (ql_file_find(model->file, name, &index, NULL) == QL_STATUS_OK)
-    ql_file_release(model->file, index);
+  QLE_TRY(
+      name_layer(model, spec, "weight", ql_pack_float_take(model->ctx, weight, out, error), error));
   return QL_STATUS_OK;
 }
 
-/* The decoded matrix must be the one that the configuration describes. */
-static ql_status check_packed(const qle_linear_spec *spec, const ql_packed *packed, ql_error *error)
+ql_status qle_check_packed(const qle_linear_spec *spec, const ql_packed *packed, ql_error *error)
 {
   ql_packed_info info = {.struct_size = sizeof info};
   QLE_TRY(ql_packed_get(packed, &info));
@@ -367,9 +377,11 @@ ql_status qle_linear_load(const qle_model *model, const qle_linear_spec *spec, q
     snprintf(name, sizeof name, "%s.bias", spec->name);
     QLE_TRY(qle_check_finite(model, name, &source.bias, error));
   }
-  QLE_TRY(source.quantized ? pack_quantized(model, spec, &source, &packed, error)
-                           : pack_float(model, spec, &source.weight, &packed, error));
-  const ql_status status = check_packed(spec, packed, error);
+  QLE_TRY(qle_packed_find(model, spec->name, &packed, error));
+  if (packed == NULL)
+    QLE_TRY(source.quantized ? pack_quantized(model, spec, &source, &packed, error)
+                             : pack_float(model, spec, &source.weight, &packed, error));
+  const ql_status status = qle_check_packed(spec, packed, error);
   if (status != QL_STATUS_OK) {
     ql_packed_destroy(packed);
     return status;

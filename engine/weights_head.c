@@ -4,7 +4,7 @@
 
 qle_linear_spec qle_head_spec(const qle_config *config)
 {
-  qle_linear_spec spec = {"lm_head", config->vocab, config->hidden, 0};
+  qle_linear_spec spec = {QLE_HEAD_NAME, config->vocab, config->hidden, 0};
   return spec;
 }
 
@@ -26,6 +26,14 @@ static ql_status round_head(qle_model *model, const ql_tensor *weight, int32_t b
   return status;
 }
 
+static ql_status load_tied(qle_model *model, const qle_linear_spec *spec, ql_error *error)
+{
+  QLE_TRY(qle_packed_find(model, spec->name, &model->head.packed, error));
+  if (model->head.packed == NULL)
+    return ql_pack_float(model->ctx, &model->embedding, &model->head.packed, error);
+  return qle_check_packed(spec, model->head.packed, error);
+}
+
 ql_status qle_head_load(qle_model *model, int32_t bits, ql_error *error)
 {
   const qle_linear_spec spec = qle_head_spec(&model->config);
@@ -34,7 +42,7 @@ ql_status qle_head_load(qle_model *model, int32_t bits, ql_error *error)
                     (int)bits);
   if (model->config.tied)
     return bits != 0 ? round_head(model, &model->embedding, bits, error)
-                     : ql_pack_float(model->ctx, &model->embedding, &model->head.packed, error);
+                     : load_tied(model, &spec, error);
   qle_linear_source source;
   QLE_TRY(qle_linear_find(model, &spec, &source, NULL, error));
   if (bits == 0 || source.quantized)

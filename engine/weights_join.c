@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "model_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,9 +145,42 @@ static ql_status pack_stack(const qle_model *model, parts *p, qle_weights *out, 
   return status;
 }
 
+void qle_join_spec(const qle_config *config, size_t layer, qle_join join, qle_linear_spec *spec)
+{
+  size_t n = 0;
+  for (size_t i = 0; i < MOST && members[join][i] != QLE_LINEARS; i++) {
+    qle_block_spec(config, layer, members[join][i], spec);
+    n += spec->n;
+  }
+  snprintf(spec->name, sizeof spec->name, "model.layers.%zu.joined.%d", layer, (int)join);
+  spec->n = n;
+}
+
+/* From the file of packed weights, which holds what is joined so and no more. */
+static ql_status map_join(const qle_model *model, size_t layer, qle_join join, qle_weights *out,
+                          ql_error *error)
+{
+  qle_linear_spec spec;
+  ql_packed *packed = NULL;
+  qle_join_spec(&model->config, layer, join, &spec);
+  QLE_TRY(qle_packed_find(model, spec.name, &packed, error));
+  if (packed == NULL)
+    return QL_STATUS_OK;
+  const ql_status status = qle_check_packed(&spec, packed, error);
+  if (status != QL_STATUS_OK) {
+    ql_packed_destroy(packed);
+    return status;
+  }
+  out->packed = packed;
+  out->codes = qle_serves_integers(model->ctx, packed);
+  return QL_STATUS_OK;
+}
+
 ql_status qle_join_load(const qle_model *model, size_t layer, qle_join join, qle_weights *out,
                         ql_error *error)
 {
+  if (model->packs != NULL)
+    return map_join(model, layer, join, out, error);
   parts p = {0};
   int plain = join != QLE_JOIN_QKV || !model->config.qk_norm;
   ql_status status = QL_STATUS_OK;

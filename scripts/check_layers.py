@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     "lib/io": ["lib/base"],
     "lib/format": ["lib/base", "lib/grid"],
     "lib/runtime": ["lib/base", "lib/grid", "kernels"],
+    "lib/cache": ["lib/base", "lib/io", "lib/runtime", "kernels"],
     "lib/api": ["lib/base", "lib/grid", "lib/io", "lib/format", "lib/runtime", "kernels"],
     "lib/threads": [],
     **{f"kernels/{path.name}": ["kernels"] for path in (tree.ROOT / "kernels").iterdir()

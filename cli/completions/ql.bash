@@ -12,6 +12,7 @@ _ql() {
     words="--help --version"
     words+=" quantize"
     words+=" plan"
+    words+=" pack"
     words+=" eval"
     words+=" run"
     words+=" inspect"
@@ -79,11 +80,15 @@ _ql() {
     plan:--layer) return ;;
     plan:--threads) return ;;
     plan:--isa) return ;;
+    pack:--output|pack:-o) _ql_files; return ;;
+    pack:--threads) return ;;
+    pack:--isa) return ;;
     eval:--text) _ql_files; return ;;
     eval:--ctx) return ;;
     eval:--stride) return ;;
     eval:--max-tokens) return ;;
     eval:--ref) _ql_files; return ;;
+    eval:--packed) _ql_files; return ;;
     eval:--choices) _ql_files; return ;;
     eval:--generate) _ql_files; return ;;
     eval:--limit) return ;;
@@ -102,6 +107,7 @@ _ql() {
     run:--seed) return ;;
     run:--compute) words="f32 a16 a8" ;;
     run:--head-bits) return ;;
+    run:--packed) _ql_files; return ;;
     run:--threads) return ;;
     run:--isa) return ;;
     inspect:--text) _ql_files; return ;;
@@ -140,8 +146,9 @@ _ql() {
     case "${COMP_WORDS[1]}" in
     quantize) words=" --output -o --method --set --bits -b --group-size -g --per-tensor --act-bits --act --act-sym --act-asym --alpha --smooth-online --sym --asym --float-zero --act-order --damp --mse --drift --drift-residual --token-weights --refit-gains --refit-biases --salient --salient-type --columns --eora --calib --imatrix --save-imatrix --calib-tokens --seq-len --seed --format --plan --target-bpw --target-size --target-tokens-per-second --candidates --groups --tie --skip --layer --overwrite --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     plan) words=" --output -o --target-bpw --target-size --target-tokens-per-second --candidates --groups --tie --measure-kl --kl-bits --kl-sequences --measure-speed --from --method --set --sym --asym --mse --calib --calib-tokens --seq-len --seed --format --skip --layer --overwrite --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
-    eval) words=" --text --ctx --stride --max-tokens --ref --by-position --choices --generate --limit --gen-tokens --stop --extract --details --compute --head-bits --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
-    run) words=" --prompt -p --tokens -n --temp --top-p --seed --compute --head-bits --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    pack) words=" --output -o --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    eval) words=" --text --ctx --stride --max-tokens --ref --packed --by-position --choices --generate --limit --gen-tokens --stop --extract --details --compute --head-bits --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
+    run) words=" --prompt -p --tokens -n --temp --top-p --seed --compute --head-bits --packed --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     inspect) words=" --no-statistics --text --outlier-multiple --ctx --max-tokens --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     diff) words=" --text --own-inputs --ctx --max-tokens --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;
     bench) words=" --quick --op --shape --m -m --compute --state --act --group --original --seconds --cold-mib --threads --isa --reproducible --json --quiet -q --verbose -v --help -h" ;;

@@ -25,6 +25,16 @@ QL_API ql_status ql_pack(const ql_ctx *ctx, const ql_qmat *q, ql_packed **out, q
 QL_API ql_status ql_pack_float(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out,
                                ql_error *error);
 
+/** ql_pack of a matrix that is given up: q is destroyed whatever the outcome, and its codes go back
+ *  to the system as they are packed, so that the two are not in memory together. @since 0.1 */
+QL_API ql_status ql_pack_take(const ql_ctx *ctx, ql_qmat *q, ql_packed **out, ql_error *error);
+
+/** ql_pack_float of weights that are given up, such as a view of a mapped file: whole pages of w
+ *  are handed back to the system as they are packed, and read afterwards as zeros or as what the
+ *  file holds. @since 0.1 */
+QL_API ql_status ql_pack_float_take(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out,
+                                    ql_error *error);
+
 /** Frees packed weights; NULL is fine. @since 0.1 */
 QL_API void ql_packed_destroy(ql_packed *packed);
 
@@ -42,6 +52,40 @@ typedef struct ql_packed_info {
 
 /** Fills *info, whose struct_size the caller has set. Thread-safe. @since 0.1 */
 QL_API ql_status ql_packed_get(const ql_packed *packed, ql_packed_info *info);
+
+/** Packed weights in a file: a cache, not a format. It serves the kernels, the version of this
+ *  library and the source that it was made with; any other is QL_STATUS_LAYOUT, with a text that
+ *  says which, and means packing again. Mapped read-only; immutable; may be shared by threads.
+ *  @since 0.1 */
+typedef struct ql_packed_file ql_packed_file;
+
+/** Writes matrices with all their parts, under names, to a file that appears complete or not at
+ *  all. key: 32 bytes that tell the source, such as a hash of it. packed must be of the layout of
+ *  ctx. @since 0.1 */
+QL_API ql_status ql_packed_save(const ql_ctx *ctx, const char *path, const uint8_t *key,
+                                const char *const *names, const ql_packed *const *packed,
+                                size_t count, ql_error *error);
+
+/** Maps such a file and checks its table, not the weights: ql_packed_verify. key: the 32 bytes that
+ *  the source has now, NULL: any. A damaged or truncated file is QL_STATUS_FORMAT. Owned by the
+ *  caller: ql_packed_close, after all that was mapped from it is destroyed. @since 0.1 */
+QL_API ql_status ql_packed_open(const ql_ctx *ctx, const char *path, const uint8_t *key,
+                                ql_packed_file **out, ql_error *error);
+QL_API void ql_packed_close(ql_packed_file *file);
+
+/** Number of matrices, and the name of the i-th, NULL past the last. @since 0.1 */
+QL_API size_t ql_packed_count(const ql_packed_file *file);
+QL_API const char *ql_packed_name(const ql_packed_file *file, size_t i);
+
+/** The matrix of that name, its weights in the mapping: nothing is read before it is used. Owned by
+ *  the caller: ql_packed_destroy, before the file is closed. Without the name: QL_STATUS_NOT_FOUND.
+ *  Thread-safe. @since 0.1 */
+QL_API ql_status ql_packed_map(const ql_packed_file *file, const char *name, ql_packed **out,
+                               ql_error *error);
+
+/** Reads all of the weights and compares their checksum: QL_STATUS_FORMAT where they are damaged.
+ *  @since 0.1 */
+QL_API ql_status ql_packed_verify(const ql_packed_file *file, ql_error *error);
 
 /** How a product computes. @since 0.1 */
 typedef int32_t ql_compute;

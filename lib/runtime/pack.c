@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "packed.h"
+#include "packed_layout.h"
 
 #include "checked.h"
 #include "error.h"
@@ -18,126 +18,38 @@ _Static_assert((int)QLK_F32 == (int)QL_DTYPE_F32 && (int)QLK_F16 == (int)QL_DTYP
                    (int)QLK_BF16 == (int)QL_DTYPE_BF16,
                "kernels and tensors number the element types alike");
 
-/* Where the sections of a packed matrix begin. */
-typedef struct {
-  size_t codes, scales, zeros, fzeros, sums, table, numbers, ends, gather, total;
-} sections;
-
-static bool append(size_t *total, size_t count, size_t size, size_t *at)
-{
-  size_t bytes;
-  *at = *total;
-  if (!qli_mul_size(count, size, &bytes) || !qli_add_size(bytes, 63, &bytes) ||
-      !qli_add_size(*total, bytes / 64 * 64, total))
-    return false;
-  return *total <= PTRDIFF_MAX;
-}
-
-/* A matrix with everything but its contents. elements: of scales and zero points, for all panels;
- * zeros and gather are left out where the caller says so. */
-typedef struct {
-  qlk_wtype wtype;
-  size_t n, k, packed_k, groups;
-  ql_dtype scale_type;
-  bool zeros, fzeros, gather, sums;
-  size_t tables, levels; /* tables of so many levels; 0: none */
-  float unit;            /* qlk_weights.unit; 0: the levels are no numbers */
-} packed_shape;
-
-static size_t panel_bytes_of(const qlk_gemm_unit *unit, qlk_wtype wtype, size_t packed_k,
-                             bool *fits)
-{
-  const size_t word = wtype == QLK_W_F16 || wtype == QLK_W_BF16 ? 2 : wtype == QLK_W3 ? 12 : 4;
-  size_t bytes;
-  *fits = qli_mul_size(packed_k / unit->kr, word * unit->nr, &bytes) && bytes <= PTRDIFF_MAX;
-  return bytes;
-}
-
-enum { NUMBERS = 16 };
-
-/* Elements of the table section; a codebook for each column of each panel. */
-static bool count_levels(const packed_shape *s, const qlk_gemm_unit *unit, ql_packed *p,
-                         size_t *count)
-{
-  size_t columns = 1;
-  if (s->tables > 1) {
-    p->weights.table_stride = unit->nr * s->levels;
-    if (!qli_mul_size(p->panels, unit->nr, &columns))
-      return false;
-  }
-  return qli_mul_size(s->tables > 0 ? columns : 0, s->levels, count);
-}
-
-static bool lay_out(const packed_shape *s, const qlk_gemm_unit *unit, sections *at, ql_packed *p)
-{
-  const size_t scale_size = s->scale_type == QL_DTYPE_F32 ? 4 : 2;
-  size_t scales, levels;
-  bool fits;
-  p->panels = qli_ceil_div(s->n, unit->nr);
-  p->weights.code_stride = panel_bytes_of(unit, s->wtype, s->packed_k, &fits);
-  if (!fits || !count_levels(s, unit, p, &levels) ||
-      !qli_mul_size(s->groups, unit->nr, &p->weights.scale_stride) ||
-      !qli_mul_size(p->weights.scale_stride, p->panels, &scales))
-    return false;
-  at->total = (sizeof(ql_packed) + 63) / 64 * 64;
-  return append(&at->total, p->panels, p->weights.code_stride, &at->codes) &&
-         append(&at->total, scales, scale_size, &at->scales) &&
-         append(&at->total, s->zeros ? scales : 0, sizeof(int16_t), &at->zeros) &&
-         append(&at->total, s->fzeros ? scales : 0, scale_size, &at->fzeros) &&
-         append(&at->total, s->sums ? scales : 0, sizeof(int32_t), &at->sums) &&
-         append(&at->total, levels, sizeof(float), &at->table) &&
-         append(&at->total, s->unit != 0.0f ? NUMBERS : 0, 1, &at->numbers) &&
-         append(&at->total, s->groups, sizeof(uint32_t), &at->ends) &&
-         append(&at->total, s->gather ? s->packed_k : 0, sizeof(int32_t), &at->gather);
-}
-
 /* Packing writes every byte of a section but those that round it up to 64: zero, so that equal
  * matrices are equal bytes. */
-static void clear_ends(unsigned char *block, const sections *at)
+static void clear_ends(unsigned char *run, const qli_packed_sections *at)
 {
   const size_t starts[] = {at->codes, at->scales,  at->zeros, at->fzeros, at->sums,
                            at->table, at->numbers, at->ends,  at->gather, at->total};
-  memset(block, 0, at->codes);
   for (size_t i = 1; i < sizeof starts / sizeof starts[0]; i++)
     if (starts[i] > starts[i - 1])
-      memset(block + starts[i] - 64, 0, 64);
+      memset(run + starts[i] - 64, 0, 64);
 }
 
-static ql_status create(const ql_ctx *ctx, const packed_shape *s, ql_packed **out, ql_error *error)
+/* A matrix with everything but its contents: one block, the header before the sections. */
+static ql_status create(const ql_ctx *ctx, const qli_packed_shape *s, ql_packed **out,
+                        ql_error *error)
 {
-  const qlk_gemm_unit *unit = &ctx->kernels.gemm.unit[s->wtype];
-  sections at;
+  const size_t before = (sizeof(ql_packed) + 63) / 64 * 64;
+  qli_packed_sections at;
+  size_t bytes;
   ql_packed head;
   memset(&head, 0, sizeof head);
-  if (!lay_out(s, unit, &at, &head))
+  if (!qli_packed_lay_out(s, &ctx->kernels.gemm.unit[s->wtype], &at, &head) ||
+      !qli_add_size(at.total, before, &bytes) || bytes > PTRDIFF_MAX)
     return qli_fail(error, QL_STATUS_OVERFLOW, "a matrix of %zu x %zu is too large to pack", s->n,
                     s->k);
-  unsigned char *block = qli_alloc(ctx, 1, at.total);
+  unsigned char *block = qli_alloc(ctx, 1, bytes);
   if (block == NULL)
     return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to pack a matrix of %zu x %zu", s->n,
                     s->k);
-  qli_pages_huge(block, at.total);
-  clear_ends(block, &at);
-  head.ctx = ctx;
-  head.wtype = s->wtype;
-  head.layout = unit->layout_id;
-  head.n = s->n;
-  head.k = s->k;
-  head.nr = unit->nr;
-  head.bytes = at.total;
-  head.weights.codes = block + at.codes;
-  head.weights.scales = block + at.scales;
-  head.weights.zeros = s->zeros ? (const int16_t *)(const void *)(block + at.zeros) : NULL;
-  head.weights.fzeros = s->fzeros ? block + at.fzeros : NULL;
-  head.weights.sums = s->sums ? (const int32_t *)(const void *)(block + at.sums) : NULL;
-  head.weights.numbers = s->unit != 0.0f ? block + at.numbers : NULL;
-  head.weights.unit = s->unit;
-  head.weights.table = s->tables > 0 ? (const float *)(const void *)(block + at.table) : NULL;
-  head.weights.ends = (const uint32_t *)(const void *)(block + at.ends);
-  head.weights.groups = s->groups;
-  head.weights.k = s->packed_k;
-  head.weights.scale_type = s->scale_type;
-  head.gather = s->gather ? (const int32_t *)(const void *)(block + at.gather) : NULL;
+  qli_pages_huge(block, bytes);
+  clear_ends(block + before, &at);
+  qli_packed_bind(ctx, s, &at, block + before, &head);
+  head.bytes = bytes;
   memcpy(block, &head, sizeof head);
   *out = (ql_packed *)(void *)block;
   return QL_STATUS_OK;
@@ -156,7 +68,8 @@ static size_t table_size(const ql_qmat_view *v, qlk_wtype wtype)
   return v->level_sets == 1 && own < 16 ? 16 : own;
 }
 
-/* Packing of all panels. Each worker has room for nr rows of packed k elements. */
+/* Packing of all panels. Each worker has room for nr rows of packed k elements, and for as many of
+ * scales. */
 typedef struct {
   ql_packed *packed;
   const qlk_gemm *kernels;
@@ -167,7 +80,9 @@ typedef struct {
   size_t direct_stride;
   size_t row_bytes, worker_bytes;
   unsigned char *scratch;
-  size_t first; /* panel of the batch */
+  size_t first;                /* panel of the batch */
+  const unsigned char *source; /* rows that are given back behind the panels, or NULL: kept */
+  size_t source_stride;
 } job;
 
 static uint8_t least_level(const float *levels, int32_t bits)
@@ -342,6 +257,24 @@ static void find_direct(job *j, size_t element)
   }
 }
 
+/* Bytes of the source between two returns of its pages. */
+enum { RELEASE_BYTES = 4 << 20 };
+
+static void pack_and_release(const ql_ctx *ctx, job *j)
+{
+  const size_t nr = j->packed->nr;
+  const size_t panel_bytes = j->source_stride <= RELEASE_BYTES ? nr * j->source_stride : SIZE_MAX;
+  const size_t step = qli_ceil_div(RELEASE_BYTES, panel_bytes);
+  size_t released = 0;
+  for (; j->first < j->packed->panels; j->first += step) {
+    const size_t count = qli_min_size(step, j->packed->panels - j->first);
+    qli_parallel_for(ctx, count, pack_panel, j);
+    const size_t rows = qli_min_size((j->first + count) * nr, j->packed->n);
+    qli_pages_discard(j->source + released, rows * j->source_stride - released);
+    released = rows * j->source_stride;
+  }
+}
+
 static ql_status pack_panels(const ql_ctx *ctx, job *j, size_t element, ql_error *error)
 {
   ql_packed *p = j->packed;
@@ -357,7 +290,10 @@ static ql_status pack_panels(const ql_ctx *ctx, job *j, size_t element, ql_error
     return qli_fail(error, QL_STATUS_NO_MEMORY, "no memory to pack a matrix of %zu x %zu", p->n,
                     p->k);
   find_direct(j, element);
-  qli_parallel_for(ctx, p->panels, pack_panel, j);
+  if (j->source != NULL && j->source_stride != 0)
+    pack_and_release(ctx, j);
+  else
+    qli_parallel_for(ctx, p->panels, pack_panel, j);
   qli_free(ctx, j->scratch);
   return QL_STATUS_OK;
 }
@@ -376,7 +312,7 @@ static qlk_wtype format_of(int32_t bits)
 /* Whether every level is a whole number from -128 to 127 times unit. */
 static bool are_numbers(const float *levels, float unit)
 {
-  for (size_t i = 0; i < NUMBERS; i++) {
+  for (size_t i = 0; i < QLI_PACKED_NUMBERS; i++) {
     const float n = levels[i] / unit;
     if (n != rintf(n) || n < -128.0f || n > 127.0f)
       return false;
@@ -392,7 +328,7 @@ static float unit_of(const ql_qmat_view *v, qlk_wtype wtype)
   int exponent;
   if (v->level_sets != 1 || wtype != QLK_W4)
     return 0.0f;
-  for (size_t i = 0; i < NUMBERS; i++)
+  for (size_t i = 0; i < QLI_PACKED_NUMBERS; i++)
     most = fabsf(v->levels[i]) > most ? fabsf(v->levels[i]) : most;
   (void)frexpf(most, &exponent); /* most < 2^exponent */
   if (most == 0.0f || exponent < -100)
@@ -415,22 +351,22 @@ static bool implied_zeros(const ql_qmat_view *v, qlk_wtype wtype)
 }
 
 static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const qli_pack_plan *plan,
-                              ql_packed **out, ql_error *error)
+                              bool take, ql_packed **out, ql_error *error)
 {
   const qlk_wtype wtype = format_of(v->bits);
-  const packed_shape shape = {wtype,
-                              v->rows,
-                              v->cols,
-                              plan->k,
-                              plan->groups,
-                              v->scale_dtype,
-                              v->zeros != NULL && !implied_zeros(v, wtype),
-                              v->fzeros != NULL,
-                              !plan->identity,
-                              wtype == QLK_W8 && v->zeros != NULL,
-                              v->level_sets,
-                              table_size(v, wtype),
-                              unit_of(v, wtype)};
+  const qli_packed_shape shape = {wtype,
+                                  v->rows,
+                                  v->cols,
+                                  plan->k,
+                                  plan->groups,
+                                  v->scale_dtype,
+                                  v->zeros != NULL && !implied_zeros(v, wtype),
+                                  v->fzeros != NULL,
+                                  !plan->identity,
+                                  wtype == QLK_W8 && v->zeros != NULL,
+                                  v->level_sets,
+                                  table_size(v, wtype),
+                                  unit_of(v, wtype)};
   ql_packed *p = NULL;
   QLI_TRY(create(ctx, &shape, &p, error));
   p->bits = v->bits;
@@ -443,8 +379,10 @@ static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const ql
   job j = {.packed = p, .view = v, .plan = plan};
   if (p->weights.table != NULL && p->weights.table_stride == 0)
     write_levels(&j, 0, 0, 0);
-  for (size_t i = 0; p->weights.numbers != NULL && i < NUMBERS; i++)
+  for (size_t i = 0; p->weights.numbers != NULL && i < QLI_PACKED_NUMBERS; i++)
     *writable(p, p->weights.numbers + i) = (unsigned char)(v->levels[i] / p->weights.unit + 128.0f);
+  j.source = take ? v->codes : NULL;
+  j.source_stride = v->cols;
   ql_status status = qli_parts_pack(ctx, v, plan, &p->parts, error);
   if (status == QL_STATUS_OK)
     status = pack_panels(ctx, &j, 1, error);
@@ -455,18 +393,25 @@ static ql_status pack_planned(const ql_ctx *ctx, const ql_qmat_view *v, const ql
   return status;
 }
 
-ql_status qli_pack_view(const ql_ctx *ctx, const ql_qmat_view *view, ql_packed **out,
-                        ql_error *error)
+static ql_status pack_view(const ql_ctx *ctx, const ql_qmat_view *view, bool take, ql_packed **out,
+                           ql_error *error)
 {
   const qlk_gemm_unit *unit = &ctx->kernels.gemm.unit[format_of(view->bits)];
   qli_pack_plan plan;
   QLI_TRY(qli_pack_plan_make(ctx, view, unit->kr, &plan, error));
-  const ql_status status = pack_planned(ctx, view, &plan, out, error);
+  const ql_status status = pack_planned(ctx, view, &plan, take, out, error);
   qli_pack_plan_free(ctx, &plan);
   return status;
 }
 
-ql_status ql_pack(const ql_ctx *ctx, const ql_qmat *q, ql_packed **out, ql_error *error)
+ql_status qli_pack_view(const ql_ctx *ctx, const ql_qmat_view *view, ql_packed **out,
+                        ql_error *error)
+{
+  return pack_view(ctx, view, false, out, error);
+}
+
+static ql_status pack_matrix(const ql_ctx *ctx, const ql_qmat *q, bool take, ql_packed **out,
+                             ql_error *error)
 {
   ql_qmat_view view;
   if (ctx == NULL || q == NULL || out == NULL)
@@ -476,12 +421,25 @@ ql_status ql_pack(const ql_ctx *ctx, const ql_qmat *q, ql_packed **out, ql_error
   QLI_TRY(ql_qmat_get(q, &view));
   QLI_TRY(qli_qmat_refuse(&view, KNOWN_PARTS, "ql_pack", error));
   const qli_fpenv saved = qli_fpenv_enter();
-  const ql_status status = qli_pack_view(ctx, &view, out, error);
+  const ql_status status = pack_view(ctx, &view, take, out, error);
   qli_fpenv_leave(saved);
   return status;
 }
 
-ql_status ql_pack_float(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out, ql_error *error)
+ql_status ql_pack(const ql_ctx *ctx, const ql_qmat *q, ql_packed **out, ql_error *error)
+{
+  return pack_matrix(ctx, q, false, out, error);
+}
+
+ql_status ql_pack_take(const ql_ctx *ctx, ql_qmat *q, ql_packed **out, ql_error *error)
+{
+  const ql_status status = pack_matrix(ctx, q, true, out, error);
+  ql_qmat_destroy(q);
+  return status;
+}
+
+static ql_status pack_float(const ql_ctx *ctx, const ql_tensor *w, bool take, ql_packed **out,
+                            ql_error *error)
 {
   if (ctx == NULL || out == NULL)
     return qli_fail(error, QL_STATUS_INVALID_ARGUMENT, "ctx or out is NULL");
@@ -494,22 +452,37 @@ ql_status ql_pack_float(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out, 
   const qlk_wtype wtype = w->dtype == QL_DTYPE_F32   ? QLK_W_F32
                           : w->dtype == QL_DTYPE_F16 ? QLK_W_F16
                                                      : QLK_W_BF16;
-  const packed_shape shape = {.wtype = wtype,
-                              .n = w->shape[0],
-                              .k = w->shape[1],
-                              .packed_k = w->shape[1],
-                              .scale_type = QL_DTYPE_F32};
+  const qli_packed_shape shape = {.wtype = wtype,
+                                  .n = w->shape[0],
+                                  .k = w->shape[1],
+                                  .packed_k = w->shape[1],
+                                  .scale_type = QL_DTYPE_F32};
   ql_packed *p = NULL;
   QLI_TRY(create(ctx, &shape, &p, error));
   p->dtype = w->dtype;
   p->bits = (int32_t)ql_dtype_bits(w->dtype);
   job j = {.packed = p, .tensor = w};
+  if (take && w->stride[0] > 0 && w->stride[1] > 0) {
+    j.source = w->data;
+    j.source_stride = (size_t)w->stride[0];
+  }
   const ql_status status = pack_panels(ctx, &j, ql_dtype_bits(w->dtype) / 8, error);
   if (status != QL_STATUS_OK)
     ql_packed_destroy(p);
   else
     *out = p;
   return status;
+}
+
+ql_status ql_pack_float(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out, ql_error *error)
+{
+  return pack_float(ctx, w, false, out, error);
+}
+
+ql_status ql_pack_float_take(const ql_ctx *ctx, const ql_tensor *w, ql_packed **out,
+                             ql_error *error)
+{
+  return pack_float(ctx, w, true, out, error);
 }
 
 void ql_packed_destroy(ql_packed *packed)

@@ -11,7 +11,8 @@
 typedef struct qli_packed_parts qli_packed_parts;
 
 /* One block of memory: this header, then codes, scales, zero points, group ends and the gather
- * list, each 64-aligned. The parts, where there are any, have memory of their own. */
+ * list, each 64-aligned; or the header alone, the rest being in the mapping of a file. The parts,
+ * where there are any, have memory of their own. */
 struct ql_packed {
   const ql_ctx *ctx;
   qlk_wtype wtype;
@@ -21,7 +22,7 @@ struct ql_packed {
   int32_t bits;
   ql_dtype dtype; /* of floating-point weights, else QL_DTYPE_NONE */
   size_t group;
-  size_t bytes;
+  size_t bytes, data_bytes; /* of it all, and of the sections, which begin at weights.codes */
   const int32_t
       *gather; /* [weights.k], column of each packed k or -1 for padding; NULL: identity */
   int32_t permuted;
