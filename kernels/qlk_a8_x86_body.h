@@ -124,10 +124,9 @@ ALWAYS ints load_table(const int bits, const qlk_weights *w)
   return QLK_SIGNED ? SI(xor)(all, MM(set1_epi8)(-128)) : all;
 }
 
-/* Loops over rows have to vanish, or gcc keeps the sums in memory around them. clang unrolls them
- * by itself, and too early when it is told to. */
+/* Loops over rows have to vanish, or the compilers keep the sums in memory around them. */
 #if defined(__clang__)
-#define UNROLL
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 12")
 #endif
