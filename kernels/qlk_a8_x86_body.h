@@ -22,16 +22,21 @@
 enum { LANES = 16 };
 typedef __m512i ints;
 typedef __m512 floats;
-typedef unsigned shift_count; /* as the intrinsics have it */
 #define MM(name) _mm512_##name
 #define SI(name) _mm512_##name##_si512
 #else
 enum { LANES = 8 };
 typedef __m256i ints;
 typedef __m256 floats;
-typedef int shift_count;
 #define MM(name) _mm256_##name
 #define SI(name) _mm256_##name##_si256
+#endif
+
+/* The type that the compiler's intrinsics give to a constant. */
+#if QLK_VECTOR == 512 && defined(__clang__)
+typedef unsigned shift_count;
+#else
+typedef int shift_count;
 #endif
 
 enum { NR = 2 * LANES };
