@@ -218,38 +218,52 @@ ALWAYS void add_part(const int bits, const size_t rows, const unsigned char *chu
   }
 }
 
-/* Written out, because shifts are part of the instruction. */
+/* Written out, because shifts are part of the instruction. Parts take turns between two sets of
+ * sums, which may be one. */
 ALWAYS void add_chunk(const int bits, const size_t rows, const unsigned char *chunk,
-                      const int8_t *x, const ints table, ints acc[][2])
+                      const int8_t *x, const ints table, ints even[][2], ints odd[][2])
 {
-  add_part(bits, rows, chunk, x, 0, table, acc);
+  add_part(bits, rows, chunk, x, 0, table, even);
   if (bits != 8)
-    add_part(bits, rows, chunk, x, 1, table, acc);
+    add_part(bits, rows, chunk, x, 1, table, odd);
   if (width_of(bits) < 4) {
-    add_part(bits, rows, chunk, x, 2, table, acc);
-    add_part(bits, rows, chunk, x, 3, table, acc);
+    add_part(bits, rows, chunk, x, 2, table, even);
+    add_part(bits, rows, chunk, x, 3, table, odd);
   }
   if (bits == 3) {
-    add_part(bits, rows, chunk, x, 4, table, acc);
-    add_part(bits, rows, chunk, x, 5, table, acc);
-    add_part(bits, rows, chunk, x, 6, table, acc);
-    add_part(bits, rows, chunk, x, 7, table, acc);
+    add_part(bits, rows, chunk, x, 4, table, even);
+    add_part(bits, rows, chunk, x, 5, table, odd);
+    add_part(bits, rows, chunk, x, 6, table, even);
+    add_part(bits, rows, chunk, x, 7, table, odd);
   }
 }
 
-/* Few rows wait for memory: lines are asked for this many bytes ahead. */
-enum { AHEAD = 2048, FEW_ROWS = 4 };
+/* Few rows wait for memory: lines are asked for this many bytes ahead. One or two rows also wait
+ * for their own sums, where a dot product takes several cycles: they get twice as many. */
+enum { AHEAD = 8192, FEW_ROWS = 4, TWICE_ROWS = QLK_PAIRS ? 0 : 2 };
 
 ALWAYS void add_chunks(const int bits, const size_t rows, const size_t tile_rows, size_t count,
                        const unsigned char *chunk, const int8_t *digits, const ints table,
                        ints acc[][2])
 {
   const size_t kr = kr_of(bits), bytes = chunk_bytes_of(bits);
+  ints more[MR][2];
+  UNROLL
+  for (size_t r = 0; r < rows; r++)
+    more[r][0] = more[r][1] = SI(setzero)();
   for (; count > 0; count--, chunk += bytes, digits += kr * tile_rows) {
     if (rows <= FEW_ROWS)
       for (size_t line = 0; line < bytes; line += 64)
         _mm_prefetch((const char *)chunk + AHEAD + line, _MM_HINT_T0);
-    add_chunk(bits, rows, chunk, digits, table, acc);
+    if (rows <= TWICE_ROWS)
+      add_chunk(bits, rows, chunk, digits, table, acc, more);
+    else
+      add_chunk(bits, rows, chunk, digits, table, acc, acc);
+  }
+  UNROLL
+  for (size_t r = 0; rows <= TWICE_ROWS && r < rows; r++) {
+    acc[r][0] = MM(add_epi32)(acc[r][0], more[r][0]);
+    acc[r][1] = MM(add_epi32)(acc[r][1], more[r][1]);
   }
 }
 
