@@ -414,6 +414,16 @@ ALWAYS void gemm(const int bits, const size_t digits, const qlk_weights *w, size
 
 #undef QLK_TAKE
 
+ALWAYS void gemm_width(const int bits, const size_t digits, const qlk_weights *w, size_t panel,
+                       size_t group, size_t end, size_t m, const qlk_a8_rows *x, float *y,
+                       size_t ldy)
+{
+  if (bits == 4 && w->numbers != NULL)
+    gemm(4 | LEVELS, digits, w, panel, group, end, m, x, y, ldy);
+  else
+    gemm(bits, digits, w, panel, group, end, m, x, y, ldy);
+}
+
 ALWAYS void integers(const int bits, const qlk_weights *w, size_t panel, size_t group, size_t m,
                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
 {

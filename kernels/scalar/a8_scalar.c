@@ -1,6 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The quantlib authors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "qlk_a8_body.h"
+#include "qlk_a8_units.h"
 #include "qlk_wint_scalar.h"
 
 enum { MR = 4 };
@@ -19,10 +19,11 @@ static inline void load_codes(const int bits, const qlk_weights *w, size_t panel
 }
 
 /* Sums of digits times codes over a group, for all rows of digits. */
-static inline void add_products(const int bits, qlk_wtype wtype, const qlk_weights *w, size_t panel,
-                                size_t group, size_t rows, const int8_t *digits, uint32_t acc[][NR])
+static inline void add_products(const int bits, const qlk_weights *w, size_t panel, size_t group,
+                                size_t rows, const int8_t *digits, uint32_t acc[][NR])
 {
   const size_t kr = qlk_wint_kr(bits);
+  const qlk_wtype wtype = bits == 2 ? QLK_W2 : bits == 3 ? QLK_W3 : bits == 4 ? QLK_W4 : QLK_W8;
   memset(acc, 0, rows * sizeof acc[0]);
   for (size_t p = group > 0 ? w->ends[group - 1] : 0; p < w->ends[group]; p++) {
     uint32_t codes[NR];
@@ -54,14 +55,14 @@ static inline float join(const size_t digits, const int32_t *sums, size_t apart)
   return digits == 1 ? (float)sums[0] : 255.0f * (float)sums[0] + (float)sums[apart];
 }
 
-static inline void gemm(const int bits, qlk_wtype wtype, const size_t digits, const qlk_weights *w,
-                        size_t panel, size_t group, size_t end, size_t m, const qlk_a8_rows *x,
-                        float *y, size_t ldy)
+static inline void gemm_width(const int bits, const size_t digits, const qlk_weights *w,
+                              size_t panel, size_t group, size_t end, size_t m,
+                              const qlk_a8_rows *x, float *y, size_t ldy)
 {
   uint32_t acc[MR][NR];
   for (; group < end; group++) {
     const size_t at = panel * w->scale_stride + group * NR;
-    add_products(bits, wtype, w, panel, group, m * digits, x->digits, acc);
+    add_products(bits, w, panel, group, m * digits, x->digits, acc);
     if (w->fzeros == NULL && w->numbers == NULL)
       correct(bits, w, at, group, m * digits, x, acc);
     for (size_t i = 0; i < m; i++)
@@ -81,139 +82,14 @@ static inline void gemm(const int bits, qlk_wtype wtype, const size_t digits, co
   }
 }
 
-static inline void integers(const int bits, qlk_wtype wtype, const qlk_weights *w, size_t panel,
-                            size_t group, size_t m, const qlk_a8_rows *x, int32_t *out, size_t ldo)
+static inline void integers(const int bits, const qlk_weights *w, size_t panel, size_t group,
+                            size_t m, const qlk_a8_rows *x, int32_t *out, size_t ldo)
 {
   uint32_t acc[MR][NR];
-  add_products(bits, wtype, w, panel, group, m, x->digits, acc);
+  add_products(bits, w, panel, group, m, x->digits, acc);
   correct(bits, w, panel * w->scale_stride + group * NR, group, m, x, acc);
   for (size_t i = 0; i < m; i++)
     memcpy(out + i * ldo, acc[i], sizeof acc[i]);
 }
 
-static void qlk_gemm_f32_a8_w2p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                         size_t ldy)
-{
-  gemm(2, QLK_W2, 1, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_gemm_f32_a16_w2p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                          size_t ldy)
-{
-  gemm(2, QLK_W2, 2, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_integers_w2p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
-                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
-{
-  integers(2, QLK_W2, w, panel, group, m, x, out, ldo);
-}
-
-static void qlk_gemm_f32_a8_w3p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                         size_t ldy)
-{
-  gemm(3, QLK_W3, 1, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_gemm_f32_a16_w3p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                          size_t ldy)
-{
-  gemm(3, QLK_W3, 2, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_integers_w3p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
-                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
-{
-  integers(3, QLK_W3, w, panel, group, m, x, out, ldo);
-}
-
-static void qlk_gemm_f32_a8_w4p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                         size_t ldy)
-{
-  gemm(4, QLK_W4, 1, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_gemm_f32_a16_w4p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                          size_t ldy)
-{
-  gemm(4, QLK_W4, 2, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_integers_w4p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
-                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
-{
-  integers(4, QLK_W4, w, panel, group, m, x, out, ldo);
-}
-
-static void qlk_gemm_f32_a8_w8p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                         size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                         size_t ldy)
-{
-  gemm(8, QLK_W8, 1, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_gemm_f32_a16_w8p16_scalar(const qlk_weights *w, size_t panel, size_t group,
-                                          size_t end, size_t m, const qlk_a8_rows *x, float *y,
-                                          size_t ldy)
-{
-  gemm(8, QLK_W8, 2, w, panel, group, end, m, x, y, ldy);
-}
-
-static void qlk_integers_w8p16_scalar(const qlk_weights *w, size_t panel, size_t group, size_t m,
-                                      const qlk_a8_rows *x, int32_t *out, size_t ldo)
-{
-  integers(8, QLK_W8, w, panel, group, m, x, out, ldo);
-}
-
-void qlk_fill_a8_scalar(qlk_a8 *t)
-{
-  t->unit[QLK_W2] = (qlk_a8_unit){QLK_LAYOUT(QLK_W2, NR),
-                                  MR,
-                                  NR,
-                                  16,
-                                  qlk_gemm_f32_a8_w2p16_scalar,
-                                  qlk_gemm_f32_a16_w2p16_scalar,
-                                  qlk_integers_w2p16_scalar,
-                                  arrange_w2,
-                                  "qlk_gemm_f32_a8_w2p16_scalar",
-                                  "qlk_gemm_f32_a16_w2p16_scalar"};
-  t->unit[QLK_W3] = (qlk_a8_unit){QLK_LAYOUT(QLK_W3, NR),
-                                  MR,
-                                  NR,
-                                  32,
-                                  qlk_gemm_f32_a8_w3p16_scalar,
-                                  qlk_gemm_f32_a16_w3p16_scalar,
-                                  qlk_integers_w3p16_scalar,
-                                  arrange_w3,
-                                  "qlk_gemm_f32_a8_w3p16_scalar",
-                                  "qlk_gemm_f32_a16_w3p16_scalar"};
-  t->unit[QLK_W4] = (qlk_a8_unit){QLK_LAYOUT(QLK_W4, NR),
-                                  MR,
-                                  NR,
-                                  8,
-                                  qlk_gemm_f32_a8_w4p16_scalar,
-                                  qlk_gemm_f32_a16_w4p16_scalar,
-                                  qlk_integers_w4p16_scalar,
-                                  arrange_w4,
-                                  "qlk_gemm_f32_a8_w4p16_scalar",
-                                  "qlk_gemm_f32_a16_w4p16_scalar"};
-  t->unit[QLK_W8] = (qlk_a8_unit){QLK_LAYOUT(QLK_W8, NR),
-                                  MR,
-                                  NR,
-                                  4,
-                                  qlk_gemm_f32_a8_w8p16_scalar,
-                                  qlk_gemm_f32_a16_w8p16_scalar,
-                                  qlk_integers_w8p16_scalar,
-                                  arrange_w8,
-                                  "qlk_gemm_f32_a8_w8p16_scalar",
-                                  "qlk_gemm_f32_a16_w8p16_scalar"};
-  t->range = range;
-  t->quantize = quantize;
-  t->split = split;
-}
+QLK_A8_LEVEL(16, scalar)
