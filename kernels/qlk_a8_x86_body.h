@@ -341,13 +341,13 @@ ALWAYS void add_group(const int bits, const size_t digits, const size_t rows, co
   }
   if (w->fzeros == NULL && x->scales == NULL) {
     UNROLL
-    for (size_t i = 0; i < rows / digits; i++) {
+    for (size_t i = 0; i * digits < rows; i++) {
       add_scaled(s0, join(digits, acc + i * digits, 0), y + i * ldy);
       add_scaled(s1, join(digits, acc + i * digits, 1), y + i * ldy + LANES);
     }
   } else if (w->fzeros == NULL) {
     UNROLL
-    for (size_t i = 0; i < rows / digits; i++) {
+    for (size_t i = 0; i * digits < rows; i++) {
       const floats s = MM(set1_ps)(x->scales[i * w->groups + group]);
       add_scaled(MM(mul_ps)(s0, s), join(digits, acc + i * digits, 0), y + i * ldy);
       add_scaled(MM(mul_ps)(s1, s), join(digits, acc + i * digits, 1), y + i * ldy + LANES);
@@ -356,7 +356,7 @@ ALWAYS void add_group(const int bits, const size_t digits, const size_t rows, co
     const floats z0 = load_elements(w->scale_type, w->fzeros, at);
     const floats z1 = load_elements(w->scale_type, w->fzeros, at + LANES);
     UNROLL
-    for (size_t i = 0; i < rows / digits; i++) {
+    for (size_t i = 0; i * digits < rows; i++) {
       const floats s = MM(set1_ps)(x->scales != NULL ? x->scales[i * w->groups + group] : 1.0f);
       const floats sum =
           MM(set1_ps)(join_sums(digits, x->sums + i * digits * w->groups + group, w->groups));
