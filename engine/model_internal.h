@@ -133,6 +133,9 @@ int qle_join_has(qle_join join, qle_linear which);
 /* Whether products in integers take these weights. */
 int qle_serves_integers(const ql_ctx *ctx, const ql_packed *packed);
 
+/* The head in `bits` bits, from its floats: weights_head_round.c, or weights_head_refuse.c. */
+ql_status qle_head_round(qle_model *model, const ql_tensor *weight, int32_t bits, ql_error *error);
+
 /* weights_head.c: the head, from lm_head.weight or the embedding. */
 ql_status qle_head_load(qle_model *model, int32_t bits, ql_error *error);
 qle_linear_spec qle_head_spec(const qle_config *config);

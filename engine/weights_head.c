@@ -8,24 +8,6 @@ qle_linear_spec qle_head_spec(const qle_config *config)
   return spec;
 }
 
-/* The head in a few bits: it is read whole for every token, and of a small model it is a large part
- * of all weights. */
-static ql_status round_head(qle_model *model, const ql_tensor *weight, int32_t bits,
-                            ql_error *error)
-{
-  ql_grid_config grid = QL_GRID_CONFIG_INIT;
-  ql_qmat *q = NULL;
-  grid.bits = bits;
-  if (grid.block_cols > model->config.hidden)
-    grid.block_cols = 0;
-  ql_status status = ql_rtn_run(model->ctx, weight, &grid, NULL, &q, error);
-  if (status == QL_STATUS_OK)
-    status = ql_pack(model->ctx, q, &model->head.packed, error);
-  model->head.codes = 1;
-  ql_qmat_destroy(q);
-  return status;
-}
-
 static ql_status load_tied(qle_model *model, const qle_linear_spec *spec, ql_error *error)
 {
   QLE_TRY(qle_packed_find(model, spec->name, &model->head.packed, error));
@@ -41,12 +23,12 @@ ql_status qle_head_load(qle_model *model, int32_t bits, ql_error *error)
     return qle_fail(error, QL_STATUS_INVALID_ARGUMENT, "a head of %d bits: 4 to 8 are known",
                     (int)bits);
   if (model->config.tied)
-    return bits != 0 ? round_head(model, &model->embedding, bits, error)
+    return bits != 0 ? qle_head_round(model, &model->embedding, bits, error)
                      : load_tied(model, &spec, error);
   qle_linear_source source;
   QLE_TRY(qle_linear_find(model, &spec, &source, NULL, error));
   if (bits == 0 || source.quantized)
     return qle_linear_load(model, &spec, &model->head, error);
   QLE_TRY(qle_check_finite(model, "lm_head.weight", &source.weight, error));
-  return round_head(model, &source.weight, bits, error);
+  return qle_head_round(model, &source.weight, bits, error);
 }
