@@ -102,4 +102,5 @@ if [ "$mode" = full ]; then
   esac
 fi
 
-exec python3 scripts/summarize_tests.py "$summary"
+# Set by .ci/run.
+exec python3 scripts/summarize_tests.py "$summary" ${QL_TEST_MUST_RUN:+--must-run}

@@ -101,7 +101,7 @@ class Bench(CliTest):
         """qbench has the same rows, and OpenBLAS's product on the same weights."""
         qbench = os.environ.get("QBENCH")
         if not qbench:
-            self.skipTest("not built")
+            self.skipTest("this build has no qbench (-Dbench=false)")
         out = subprocess.run([qbench, "--json", "--shape=96x64", "--m=1,4", "--seconds=0.001",
                               "--cold-mib=1", "--threads=1", "--op=w8a8,openblas-sgemm"],
                              capture_output=True, check=True).stdout
